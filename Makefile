@@ -1,0 +1,79 @@
+# make book    run every notebook that is out of date, build the book: _build/html/index.html
+# make test    run every check
+# make lab     open the notebooks in JupyterLab
+# make record  run the notebooks and store their outputs in notebooks/
+# make lock    resolve requirements.lock anew (needs uv)
+# make clean   remove _build and caches; .venv and runs stay
+#
+# Everything runs in .venv, made on first use. Another Python: make PYTHON=python3.12 book
+# In an activated conda environment named ardm (environment.yml) that environment is used instead.
+
+PYTHON ?= python3
+ifeq ($(CONDA_DEFAULT_ENV),ardm)
+VENV := $(CONDA_PREFIX)
+else
+VENV := .venv
+endif
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+SOURCES_OF_VENV := pyproject.toml requirements.lock
+
+# Each notebook kernel and each test worker computes on one thread: they already run side by side.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.PHONY: help book test lab record lock clean install
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+install: $(VENV)/.ardm-installed
+
+$(VENV)/.ardm-python:
+	@$(PYTHON) -c 'pass' 2>/dev/null || { echo "error: $(PYTHON) was not found; ardm needs Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("error: ardm needs Python 3.11 or newer, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12 book" % v[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu install the package python3-venv" >&2; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || { echo "$(PYTHON) -m venv $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@touch $@
+
+$(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV)
+	@cat $(SOURCES_OF_VENV) | cksum >$(VENV)/.ardm-wanted
+	@cmp -s $(VENV)/.ardm-wanted $@ || $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]"
+	@mv $(VENV)/.ardm-wanted $@
+
+$(VENV)/.ardm-lab: $(VENV)/.ardm-installed
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[lab]"
+	@touch $@
+
+book: install
+	$(BIN)/ardm execute --into _build/executed
+	$(PY) book/build.py
+
+record: install
+	$(BIN)/ardm execute --into _build/executed
+	$(BIN)/ardm record
+
+lab: $(VENV)/.ardm-lab
+	$(PY) -m jupyter lab notebooks
+
+test: install
+	@echo "== style: ruff"
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	@echo "== tests: package, book, pages"
+	$(ONE_THREAD) $(PY) -m pytest tests -n auto --dist loadscope
+	@echo "== notebooks: outputs against the stored ones"
+	$(ONE_THREAD) $(PY) -m pytest --nbval notebooks -n auto --dist loadscope
+	@echo "== all checks passed"
+
+lock:
+	@command -v uv >/dev/null || { echo "error: make lock needs uv on PATH" >&2; exit 1; }
+	@mkdir -p _build
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --no-annotate --no-header --no-emit-package setuptools --output-file _build/resolved.txt --quiet
+	@{ sed '/^#/!d' requirements.lock; grep -Ev '^(nvidia|triton|cuda)' _build/resolved.txt; } >_build/requirements.lock
+	@mv _build/requirements.lock requirements.lock
+	@git --no-pager diff --stat -- requirements.lock 2>/dev/null || true
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis ardm.egg-info build
+	find . -path ./.venv -prune -o -path ./.git -prune -o -name __pycache__ -type d -print | xargs rm -rf

@@ -1,0 +1,191 @@
+"""Corpora behind one interface: the exact law, and texts from a registry with addresses and checksums.
+
+A text is looked for, in this order: in the folder that ``ARDM_DATA`` names, in the cache of earlier downloads, at its public
+address (through pooch). Whatever the way, its SHA-256 must be the registered one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ardm.laws import Law, agreement
+from ardm.types import InputError, Int
+
+__all__ = ["Corpus", "LawCorpus", "TextCorpus", "locate", "names", "open_corpus", "text"]
+
+REGISTRY = Path(__file__).resolve().parent.parent / "data" / "registry.json"
+
+
+class Corpus(Protocol):
+    """Sequences to learn from: ``words`` are the vocabulary, ``law`` is there when probabilities are known."""
+
+    name: str
+    words: tuple[str, ...]
+    length: int
+    law: Law | None
+
+    @property
+    def vocab_size(self) -> int: ...
+    def batch(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]: ...
+    def held_out(self, count: int, *, seed: int = 0) -> Int[Tensor, "B L"]: ...
+    def decode(self, x: Int[Tensor, " L"]) -> str: ...
+
+
+@dataclass(frozen=True)
+class LawCorpus:
+    """Fresh draws from a law: nothing can be learnt by heart."""
+
+    law: Law
+
+    @property
+    def name(self) -> str:
+        return self.law.name
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return self.law.words
+
+    @property
+    def length(self) -> int:
+        return self.law.length
+
+    @property
+    def vocab_size(self) -> int:
+        return self.law.vocab_size
+
+    def batch(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
+        seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+        return self.law.sample(count, seed=2**32 + seed)  # never the seeds of held_out
+
+    def held_out(self, count: int, *, seed: int = 0) -> Int[Tensor, "B L"]:
+        return self.law.sample(count, seed=seed)
+
+    def decode(self, x: Int[Tensor, " L"]) -> str:
+        return self.law.decode(x)
+
+
+@dataclass(frozen=True)
+class TextCorpus:
+    """Windows of ``length`` characters: the first 90 % of the text to train on, the last 10 % held out."""
+
+    name: str
+    words: tuple[str, ...]
+    length: int
+    train: Int[Tensor, " N"]
+    validation: Int[Tensor, " M"]
+    law: None = None
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.words)
+
+    def batch(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
+        return self._windows(self.train, count, generator)
+
+    def held_out(self, count: int, *, seed: int = 0) -> Int[Tensor, "B L"]:
+        return self._windows(self.validation, count, torch.Generator().manual_seed(seed))
+
+    def _windows(self, ids: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        first = torch.randint(len(ids) - self.length + 1, (count, 1), generator=generator)
+        return ids[first + torch.arange(self.length)]
+
+    def decode(self, x: Int[Tensor, " L"]) -> str:
+        return "".join((*self.words, "▒")[int(token)] for token in x)
+
+
+def open_corpus(name: str, length: int) -> Corpus:
+    """The named corpus in sequences of ``length`` tokens: ``agreement`` or a text of the registry."""
+    if name == "agreement":
+        return LawCorpus(agreement(length))
+    characters = text(name)
+    if not 1 <= length <= len(characters) // 10:
+        raise InputError(f"length={length}: {name} has {len(characters)} characters; take windows of 1 to a tenth of that")
+    words = tuple(sorted(set(characters)))
+    index = {character: i for i, character in enumerate(words)}
+    ids = torch.tensor([index[character] for character in characters])
+    cut = len(ids) * 9 // 10
+    return TextCorpus(name, words, length, ids[:cut], ids[cut:])
+
+
+@cache
+def _registry() -> dict[str, dict]:
+    return json.loads(REGISTRY.read_text())
+
+
+def names() -> tuple[str, ...]:
+    """The texts of the registry."""
+    return tuple(_registry())
+
+
+def _entry(name: str) -> dict:
+    if name not in _registry():
+        raise InputError(f"unknown corpus {name!r}: choose agreement, {', '.join(names())}")
+    return _registry()[name]
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("ardm"))
+
+
+def _places(entry: dict) -> list[Path]:
+    folder = os.environ.get("ARDM_DATA")
+    return [Path(folder) / entry["file"]] * bool(folder) + [_cache() / entry["file"]]
+
+
+def locate(name: str) -> Path | None:
+    """Where the text already lies on this machine, or None. Never touches the network."""
+    return next((place for place in _places(_entry(name)) if place.is_file()), None)
+
+
+@cache
+def text(name: str) -> str:
+    """The whole text, fetched when it is nowhere on this machine. Raises ``InputError`` when it cannot be had or is not itself."""
+    entry = _entry(name)
+    path = locate(name)
+    content = path.read_bytes() if path else _fetch(name, entry)
+    found = hashlib.sha256(content).hexdigest()
+    if found != entry["sha256"]:
+        raise InputError(f"{path or entry['url']}: SHA-256 {found[:12]}… is not the registered {entry['sha256'][:12]}…; remove it")
+    return content.decode("utf-8")
+
+
+def _fetch(name: str, entry: dict) -> bytes:
+    """Download once, check, cut to the registered part, and put it whole into the cache."""
+    import pooch
+    import requests
+
+    quiet = pooch.get_logger()
+    quiet.setLevel("ERROR")
+    url = entry["url"]
+    try:
+        got = Path(pooch.retrieve(url, known_hash=f"sha256:{entry['download_sha256']}", path=_cache(), fname=Path(url).name))
+    except ValueError as error:  # pooch's word for a wrong checksum; it keeps nothing
+        raise InputError(f"{url}: the download does not have the registered SHA-256; nothing was kept") from error
+    except (OSError, requests.RequestException) as error:
+        raise InputError(
+            f"{name} is not here and {url} cannot be reached: put {entry['file']} (SHA-256 {entry['sha256'][:12]}…) into a folder "
+            "and name it in ARDM_DATA"
+        ) from error
+    if "member" in entry:
+        with zipfile.ZipFile(got) as archive, archive.open(entry["member"]) as member:
+            content = member.read(entry["bytes"])
+    else:
+        content = got.read_bytes()
+    target = _cache() / entry["file"]
+    if target != got and hashlib.sha256(content).hexdigest() == entry["sha256"]:
+        partial = target.with_suffix(f".partial{os.getpid()}")
+        partial.write_bytes(content)
+        partial.replace(target)
+    return content

@@ -1,0 +1,123 @@
+"""The rules, side by side: each says, from one :class:`~ardm.types.Step`, which tokens to write and which to hide.
+
+What a rule cannot do is call the denoiser, draw a token, know the truth or remember: that is the same for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ardm.gate import OverwriteGate, select
+from ardm.prior import prior_logit
+from ardm.types import Action, Bool, InputError, Step
+
+__all__ = ["FixedSchedule", "HideThenRefill", "LeftToRight", "OneWay", "Overwrite", "UniformRefinement"]
+
+
+def _nothing(step: Step) -> Bool[Tensor, "B L"]:
+    return torch.zeros_like(step.is_mask)
+
+
+def _bernoulli(p: Tensor, generator: torch.Generator) -> Bool[Tensor, "B L"]:
+    return torch.rand(p.shape, generator=generator, device=p.device) < p
+
+
+def _first(rank: Tensor, among: Bool[Tensor, "B L"], count: Tensor | int) -> Bool[Tensor, "B L"]:
+    """The ``count`` positions of lowest ``rank`` in each row of ``among``."""
+    order = rank.masked_fill(~among, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
+    return among & (order < torch.as_tensor(count, device=rank.device).reshape(-1, 1))
+
+
+@dataclass(frozen=True)
+class OneWay:
+    """Masked diffusion: write each mask with probability (alpha_s - alpha_t) / (1 - alpha_t), never touch it again.
+
+    With the linear schedule that probability is 1 / (T - t + 1), and step T writes the rest (arXiv:2406.07524).
+    """
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        chance = torch.full(step.x.shape, 1 / (step.T - step.t + 1), device=step.x.device)
+        return Action(write=step.is_mask & _bernoulli(chance, generator), remask=_nothing(step))
+
+
+@dataclass(frozen=True)
+class LeftToRight:
+    """Write the next ceil(masks left / steps left) masks from the left. With T = n this is one token a call."""
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        left = step.is_mask.sum(-1)
+        count = (left / (step.T - step.t + 1)).ceil()
+        rank = torch.arange(step.x.shape[1], device=step.x.device).expand_as(step.x).float()
+        return Action(write=_first(rank, step.is_mask, count), remask=_nothing(step))
+
+
+@dataclass(frozen=True)
+class UniformRefinement:
+    """Overwrite every token, masked or visible, with the same probability at every step."""
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise InputError(f"rate={self.rate}: it is a probability in (0, 1]")
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        p = torch.full(step.x.shape, self.rate, device=step.x.device)
+        return Action(write=_bernoulli(p, generator) & ~step.is_fixed, remask=_nothing(step), scores={"p": p})
+
+
+@dataclass(frozen=True)
+class FixedSchedule:
+    """Overwrite with the positional prior r_i^t alone: the gate with u = 0 (after AR-Diffusion, arXiv:2305.09515)."""
+
+    alpha: float = 1.25
+    delta: float = 0.0
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        logit = prior_logit(step.x.shape[1], step.t, step.T, self.alpha, self.delta, device=step.x.device)
+        r = logit.sigmoid().expand(step.x.shape)
+        return Action(write=_bernoulli(r, generator) & ~step.is_fixed, remask=_nothing(step), scores={"p": r, "r": r})
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """The document's sampler (section 2.5): overwrite token i in place with probability p_i^t, or when p exceeds a threshold."""
+
+    gate: OverwriteGate
+    how: str = "bernoulli"
+    threshold: float = 0.5
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        out = self.gate(step)
+        write = select(out.logit_p, ~step.is_fixed, generator, how=self.how, threshold=self.threshold)
+        scores = {"p": out.logit_p.sigmoid(), "u": out.logit_u.sigmoid(), "r": out.logit_r.sigmoid()}
+        return Action(write=write, remask=_nothing(step), scores=scores)
+
+
+@dataclass(frozen=True)
+class HideThenRefill:
+    """Write masks in random order, and hide suspects so that the next call sees them as masks and rewrites them.
+
+    All masks are written by ``written_by`` of the steps. At each step but the last, at most ``limit`` visible tokens with
+    p > ``threshold`` become masks: the denoiser then judges the place without seeing the suspect. No call is added.
+    """
+
+    gate: OverwriteGate
+    threshold: float = 0.5
+    limit: int = 4
+    written_by: float = 0.6
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        out = self.gate(step)
+        open_positions = (~step.is_fixed).sum(-1)
+        wanted = (open_positions * max(0.0, 1 - step.t / max(1, math.ceil(self.written_by * step.T)))).floor()
+        count = (step.is_mask.sum(-1) - wanted).clamp(min=0)
+        order = torch.rand(step.x.shape, generator=generator, device=step.x.device)
+        visible = ~step.is_mask & ~step.is_fixed
+        hide = select(out.logit_p, visible, generator, how="threshold", threshold=self.threshold, limit=self.limit)
+        scores = {"p": out.logit_p.sigmoid(), "u": out.logit_u.sigmoid()}
+        return Action(write=_first(order, step.is_mask, count), remask=hide, scores=scores)

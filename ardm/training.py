@@ -1,0 +1,261 @@
+"""Training the denoiser, then the gate on the frozen denoiser; and the recipes whose results are published with the book."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ardm.corpora import Corpus, open_corpus
+from ardm.corruption import corrupt, mask_more
+from ardm.denoiser import Shape, Transformer
+from ardm.devices import generator, pick_device
+from ardm.gate import LearnedHead, LinearHead, OverwriteGate
+from ardm.losses import denoising_loss, gate_loss
+from ardm.prior import prior_logit
+from ardm.sampling import draw
+from ardm.types import Denoiser, Float, InputError, Int, Step
+
+__all__ = [
+    "PUBLISHED",
+    "DenoiserRecipe",
+    "GateRecipe",
+    "load_denoiser",
+    "publish_denoiser",
+    "train_denoiser",
+    "train_gate",
+    "validation_loss",
+]
+
+MODELS = Path(__file__).resolve().parent.parent / "data" / "models"
+
+
+@dataclass(frozen=True)
+class DenoiserRecipe:
+    """All that decides what a denoiser becomes. Two equal recipes on one machine give the same weights, bit for bit."""
+
+    corpus: str = "agreement"
+    length: int = 32  # tokens a sequence
+    width: int = 96
+    depth: int = 3
+    heads: int = 4
+    steps: int = 6000  # optimiser steps
+    batch: int = 64  # sequences a step
+    rate: float = 2e-3  # peak learning rate
+    error_rate: float = 0.1  # share of the visible tokens that are wrong
+    positional: float = 0.5  # share of the sequences whose masks follow the positional prior
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: it is at least 1")
+        if not self.rate > 0:
+            raise InputError(f"rate={self.rate}: a learning rate is positive")
+        if not 0 <= self.positional <= 1:
+            raise InputError(f"positional={self.positional}: it is a share in [0, 1]")
+
+    @property
+    def key(self) -> str:
+        """A short name of exactly this recipe."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class GateRecipe:
+    """All that decides what a gate becomes, given its denoiser."""
+
+    head: str = "learned"  # learned or linear
+    combine: str = "noisy_or"
+    steps: int = 400
+    batch: int = 64
+    rate: float = 3e-3
+    error_rate: float = 0.1
+    own_errors: float = 0.5  # share of the sequences whose masks are filled by the denoiser, all at once: its own mistakes
+    sparsity: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.head not in ("learned", "linear"):
+            raise InputError(f"head={self.head!r}: choose learned or linear")
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: it is at least 1")
+
+
+PUBLISHED = {
+    "agreement": DenoiserRecipe(),
+    "tinyshakespeare": DenoiserRecipe(corpus="tinyshakespeare", length=64, width=128, depth=4, steps=8000, rate=1.5e-3),
+}
+"""The denoisers that come with the book: ``data/models/NAME.safetensors``, made again by ``ardm train NAME``."""
+
+
+def mask_rates(count: int, length: int, positional: float, rng: torch.Generator) -> Float[Tensor, "B L"]:
+    """A mask rate per token: for most sequences one uniform rate, for a share ``positional`` the prior r at a random step."""
+    level = torch.rand(count, 1, generator=rng)
+    steps = length * level  # T = n: one position matures a step
+    by_position = torch.stack([prior_logit(length, float(t), length).sigmoid() for t in steps])
+    follows = torch.rand(count, 1, generator=rng) < positional
+    return torch.where(follows, by_position, level.expand(-1, length))
+
+
+def train_denoiser(
+    recipe: DenoiserRecipe, *, corpus: Corpus | None = None, device: torch.device | None = None, progress: bool = True
+) -> tuple[Transformer, list[float]]:
+    """Train a denoiser from its recipe; returns it in eval mode with the loss of every step, in nats."""
+    corpus = corpus or open_corpus(recipe.corpus, recipe.length)
+    device = device or pick_device()
+    data = generator(recipe.seed, "denoiser data")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        shape = Shape(corpus.vocab_size, recipe.length, recipe.width, recipe.depth, recipe.heads)
+        model = Transformer(shape).to(device)
+    optimiser, schedule = _optimiser(model, recipe.rate, recipe.steps)
+
+    losses = []
+    for _ in tqdm(range(recipe.steps), desc="denoiser", disable=not progress, mininterval=1.0):
+        x0 = corpus.batch(recipe.batch, data)
+        rates = mask_rates(len(x0), recipe.length, recipe.positional, data)
+        state = corrupt(x0, corpus.vocab_size, mask_rate=rates, error_rate=recipe.error_rate, generator=data)
+        loss = denoising_loss(model(state.x.to(device)).logits, x0.to(device))
+        _descend(model, optimiser, schedule, loss)
+        losses.append(loss.detach())
+    return model.eval(), torch.stack(losses).tolist()
+
+
+def train_gate(
+    denoiser: Denoiser, corpus: Corpus, recipe: GateRecipe, *, device: torch.device | None = None, progress: bool = True
+) -> tuple[OverwriteGate, list[float]]:
+    """Train a gate to tell which tokens are wrong (label x != x0; a mask counts as wrong), the denoiser left as it is.
+
+    A state is a corrupted sequence at a random step. In a share ``own_errors`` of the sequences the masks are filled with the
+    denoiser's own proposals, as a sampler would leave them. The prediction of the step before, for the confidence change, is made
+    from the same sequence with more tokens hidden. So a step costs two forward calls, three with own errors.
+    """
+    device = device or pick_device()
+    data = generator(recipe.seed, "gate data")
+    hidden = denoiser(corpus.batch(1, data).to(device), 1.0).hidden.shape[-1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        head = LearnedHead(hidden) if recipe.head == "learned" else LinearHead()
+        gate = OverwriteGate(head, combine=recipe.combine).to(device)
+    gate.prior.requires_grad_(False)  # the prior is a schedule here, not a parameter to fit
+    optimiser, schedule = _optimiser(gate, recipe.rate, recipe.steps)
+
+    losses = []
+    for _ in tqdm(range(recipe.steps), desc="gate", disable=not progress, mininterval=1.0):
+        x0 = corpus.batch(recipe.batch, data)
+        step = gate_state(denoiser, x0, corpus.vocab_size, recipe, data, device)
+        out = gate(step)
+        wrong = (step.x != x0.to(device)).float()
+        loss = gate_loss(out.logit_p, wrong, torch.ones_like(step.is_mask), sparsity=recipe.sparsity)
+        _descend(gate, optimiser, schedule, loss)
+        losses.append(loss.detach())
+    return gate.eval(), torch.stack(losses).tolist()
+
+
+@torch.no_grad()
+def gate_state(
+    denoiser: Denoiser, x0: Int[Tensor, "B L"], V: int, recipe: GateRecipe, rng: torch.Generator, device: torch.device
+) -> Step:
+    """One batch of training states for a gate, in the form in which a rule meets them."""
+    T = x0.shape[1]
+    t = 1 + int(torch.randint(T, (1,), generator=rng))
+    state = corrupt(x0, V, mask_rate=1 - t / T, error_rate=recipe.error_rate, generator=rng)
+    x, before = state.x.to(device), mask_more(state.x, V, rate=1 / T, generator=rng).to(device)
+    log_q_before = denoiser(before, 1 - (t - 1) / T).logits.log_softmax(-1)
+    filled = torch.rand(len(x0), 1, generator=rng) < recipe.own_errors
+    if filled.any():
+        proposal = draw(log_q_before.cpu(), rng).to(device)
+        x = torch.where(filled.to(device) & (x == V), proposal, x)
+    prediction = denoiser(x, 1 - t / T)
+    log_q = prediction.logits.log_softmax(-1)
+    nothing = torch.zeros_like(x, dtype=torch.bool)
+    return Step(t, T, x, x, log_q, log_q_before, torch.zeros(x.shape, device=device), prediction.hidden, x == V, nothing)
+
+
+@torch.no_grad()
+def validation_loss(model: Denoiser, corpus: Corpus, recipe: DenoiserRecipe, *, count: int = 512, device: torch.device) -> float:
+    """The training loss on held-out sequences, corrupted the same way at every call; nats per token."""
+    rng = generator(0, "validation")
+    x0 = corpus.held_out(count)
+    rates = mask_rates(count, x0.shape[1], recipe.positional, rng)
+    state = corrupt(x0, corpus.vocab_size, mask_rate=rates, error_rate=recipe.error_rate, generator=rng)
+    return denoising_loss(model(state.x.to(device), 1.0).logits.float(), x0.to(device)).item()
+
+
+def _optimiser(model: nn.Module, rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW under a short warm-up and a straight decay to 5 % of the peak."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    warm = max(1, min(100, steps // 10))
+    factor = lambda step: min((step + 1) / warm, 1 - 0.95 * step / steps)  # noqa: E731
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _descend(model: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    schedule.step()
+
+
+def publish_denoiser(name: str, folder: Path = MODELS, *, device: torch.device | None = None, progress: bool = True) -> Path:
+    """Train the published recipe ``name`` and write ``folder/NAME.safetensors``, whole or not at all."""
+    if name not in PUBLISHED:
+        raise InputError(f"unknown model {name!r}: choose one of {', '.join(PUBLISHED)}")
+    from ardm.runs import provenance
+
+    recipe, device = PUBLISHED[name], device or pick_device()
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = open_corpus(recipe.corpus, recipe.length)
+    began = time.perf_counter()
+    model, losses = train_denoiser(recipe, corpus=corpus, device=device, progress=progress)
+    facts = {
+        "recipe": asdict(recipe),
+        "key": recipe.key,
+        "words": list(corpus.words),
+        "train_loss": sum(losses[-100:]) / len(losses[-100:]),
+        "validation_loss": validation_loss(model, corpus, recipe, device=device),
+        "seconds": round(time.perf_counter() - began, 1),
+        "provenance": provenance(),
+    }
+    target = folder / f"{name}.safetensors"
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial, metadata={"ardm": json.dumps(facts)})
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def load_denoiser(
+    name: str, folder: Path = MODELS, *, device: torch.device | None = None
+) -> tuple[Transformer, DenoiserRecipe, dict]:
+    """The published denoiser ``name`` in eval mode, its recipe, and the facts stored with it (words, losses, provenance)."""
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        raise InputError(f"no model {name!r} in {folder.name}/: make it with `ardm train {name}`")
+    device = device or pick_device()
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            facts = json.loads(file.metadata()["ardm"])
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise InputError(f"{path.name} is not a whole model ({error}): make it again with `ardm train {name}`") from error
+    known = {field.name for field in fields(DenoiserRecipe)}
+    recipe = DenoiserRecipe(**{k: v for k, v in facts["recipe"].items() if k in known})
+    model = Transformer(Shape(len(facts["words"]), recipe.length, recipe.width, recipe.depth, recipe.heads)).to(device)
+    model.load_state_dict(weights)
+    return model.eval(), recipe, facts

