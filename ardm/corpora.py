@@ -13,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ __all__ = ["Corpus", "LawCorpus", "TextCorpus", "locate", "names", "open_corpus"
 REGISTRY = Path(__file__).resolve().parent.parent / "data" / "registry.json"
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """Sequences to learn from: ``words`` are the vocabulary, ``law`` is there when probabilities are known."""
 
@@ -140,8 +141,9 @@ def _cache() -> Path:
 
 
 def _places(entry: dict) -> list[Path]:
-    folder = os.environ.get("ARDM_DATA")
-    return [Path(folder) / entry["file"]] * bool(folder) + [_cache() / entry["file"]]
+    given = os.environ.get("ARDM_DATA")
+    folders = [Path(given), _cache()] if given else [_cache()]
+    return [folder / entry["file"] for folder in folders]
 
 
 def locate(name: str) -> Path | None:
@@ -157,7 +159,9 @@ def text(name: str) -> str:
     content = path.read_bytes() if path else _fetch(name, entry)
     found = hashlib.sha256(content).hexdigest()
     if found != entry["sha256"]:
-        raise InputError(f"{path or entry['url']}: SHA-256 {found[:12]}… is not the registered {entry['sha256'][:12]}…; remove it")
+        raise InputError(
+            f"{path or entry['url']}: SHA-256 {found[:12]}… is not the registered {entry['sha256'][:12]}…; remove it"
+        )
     return content.decode("utf-8")
 
 

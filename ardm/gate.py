@@ -99,6 +99,13 @@ class OverwriteGate(nn.Module):
         self.standard_margin = Standardiser()
         self.standard_change = Standardiser()
 
+    def combined(self, combine: str) -> OverwriteGate:
+        """The same gate, parameters shared, with another way to combine u and r."""
+        other = OverwriteGate(self.head, self.prior, combine).train(self.training)
+        other.standard_entropy, other.standard_margin = self.standard_entropy, self.standard_margin
+        other.standard_change = self.standard_change
+        return other
+
     def features(self, step: Step) -> Features:
         B, L = step.x.shape
         logit_r = self.prior(L, step.t, step.T).expand(B, L)

@@ -45,7 +45,7 @@ class Law:
     def vocab_size(self) -> int:
         return len(self.words)
 
-    def backward(self, evidence: Float[Tensor, "... L V"] | None = None) -> Float[Tensor, "... L+1 S"]:
+    def backward(self, evidence: Float[Tensor, "... L V"] | None = None) -> Float[Tensor, "... steps S"]:
         """``[..., L+1, S]``: total weight of the accepted endings after i tokens, from each state.
 
         ``evidence`` ``[..., L, V]`` multiplies the weight of token v at position i; without it every token counts 1. With

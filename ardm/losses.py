@@ -21,16 +21,16 @@ def denoising_loss(logits: Float[Tensor, "B L V"], x0: Int[Tensor, "B L"]) -> Fl
 
 
 def gate_loss(
-    logit_p: Float[Tensor, "B L"],
+    logit: Float[Tensor, "B L"],
     label: Float[Tensor, "B L"],
     where: Bool[Tensor, "B L"],
     *,
     sparsity: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy of the gate against "this token should be overwritten", in nats, plus ``sparsity`` times E[p].
+    """Binary cross-entropy of the gate against "this token should be overwritten", in nats, plus ``sparsity`` times its mean probability.
 
     Averaged over the positions in ``where``.
     """
     weight = where.float()
-    per_token = F.binary_cross_entropy_with_logits(logit_p, label, reduction="none") + sparsity * logit_p.sigmoid()
+    per_token = F.binary_cross_entropy_with_logits(logit, label, reduction="none") + sparsity * logit.sigmoid()
     return (per_token * weight).sum() / weight.sum().clamp_min(1)

@@ -1,8 +1,8 @@
 """The parameters of a notebook: read from the declarations in its cell tagged ``parameters``, never executed.
 
-One declaration a line: ``steps: int = 300  # in [1, 100000]: optimiser steps``. ``(`` and ``)`` leave an end of the range out. A
-text may list its choices instead: ``# one of agreement, tinyshakespeare: what to train on``. A range or a list of choices holds
-for every item of a list.
+One declaration a line: ``steps: int = 300  # in [1, 100000]: optimiser steps``. ``(`` and ``)`` leave an end of the range out.
+A text may list its choices instead: ``# one of agreement, tinyshakespeare: what to train on``. A range or a list of choices
+holds for every item of a list.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
 
 def read_parameters(path: Path) -> tuple[Parameter, ...]:
     """The declared parameters in order; none without a cell tagged ``parameters``. A malformed one is named by its line."""
-    cells = [cell for cell in read_notebook(path)["cells"] if "parameters" in cell["metadata"].get("tags", ())]
+    cells = [cell for cell in read_notebook(path)["cells"] if "parameters" in cell.get("metadata", {}).get("tags", ())]
     if len(cells) > 1:
         raise InputError(f"{path.stem} has {len(cells)} cells tagged 'parameters': keep one")
     return _declarations("".join(cells[0]["source"]), path.stem) if cells else ()
@@ -149,7 +149,7 @@ def _constraint(name: str, kind: str, comment: str) -> dict[str, Any]:
 def _range(name: str, comment: str) -> dict[str, Any]:
     match = _RANGE.fullmatch(comment)
     if not match:
-        raise InputError(f"{name} needs its range and its meaning: '# in [low, high]: meaning', with ( or ) to leave an end out")
+        raise InputError(f"{name} needs its range and its meaning: '# in [low, high]: meaning'; ( and ) leave an end out")
     low, high = _number(match["low"]), _number(match["high"])
     if not low < high and not (low == high and match["open"] + match["close"] == "[]"):
         raise InputError(f"the range of {name} is empty: {comment.split(':')[0]}")

@@ -23,10 +23,16 @@ def maturity(n: int, T: int, delta: float | Tensor = 0.0, *, device: torch.devic
 
 
 def prior_logit(
-    n: int, t: float, T: int, alpha: float | Tensor = 1.25, delta: float | Tensor = 0.0, *, device: torch.device | str | None = None
+    n: int,
+    t: float,
+    T: int,
+    alpha: float | Tensor = 1.25,
+    delta: float | Tensor = 0.0,
+    *,
+    device: torch.device | str | None = None,
 ) -> Float[Tensor, " n"]:
     """The logit of r_i^t, alpha (tau(i) - t); its sigmoid is r. ``t`` counts steps from 1 to T."""
-    if isinstance(alpha, (int, float)) and not alpha > 0:
+    if isinstance(alpha, int | float) and not alpha > 0:
         raise InputError(f"alpha={alpha}: the slope is positive, else right tokens would mature first")
     return alpha * (maturity(n, T, delta, device=device) - t)
 

@@ -132,7 +132,9 @@ def refine(
 
 def _check_start(x: Tensor, fixed: Tensor, mask_id: int) -> None:
     if x.min() < 0 or x.max() > mask_id:
-        raise InputError(f"start holds id {int(x.min() if x.min() < 0 else x.max())}: ids are 0 .. {mask_id}, the last the mask")
+        raise InputError(
+            f"start holds id {int(x.min() if x.min() < 0 else x.max())}: ids are 0 .. {mask_id}, the last the mask"
+        )
     if (fixed & (x == mask_id)).any():
         raise InputError("a fixed position holds a mask: it could never be written; leave it open or give its token")
 

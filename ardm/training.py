@@ -48,7 +48,7 @@ class DenoiserRecipe:
     width: int = 96
     depth: int = 3
     heads: int = 4
-    steps: int = 6000  # optimiser steps
+    steps: int = 2000  # optimiser steps
     batch: int = 64  # sequences a step
     rate: float = 2e-3  # peak learning rate
     error_rate: float = 0.1  # share of the visible tokens that are wrong
@@ -75,10 +75,9 @@ class GateRecipe:
     """All that decides what a gate becomes, given its denoiser."""
 
     head: str = "learned"  # learned or linear
-    combine: str = "noisy_or"
     steps: int = 400
     batch: int = 64
-    rate: float = 3e-3
+    rate: float = 5e-3
     error_rate: float = 0.1
     own_errors: float = 0.5  # share of the sequences whose masks are filled by the denoiser, all at once: its own mistakes
     sparsity: float = 0.0
@@ -93,8 +92,8 @@ class GateRecipe:
 
 
 PUBLISHED = {
-    "agreement": DenoiserRecipe(),
-    "tinyshakespeare": DenoiserRecipe(corpus="tinyshakespeare", length=64, width=128, depth=4, steps=8000, rate=1.5e-3),
+    "agreement": DenoiserRecipe(steps=8000),
+    "tinyshakespeare": DenoiserRecipe(corpus="tinyshakespeare", length=64, width=128, steps=4000, batch=32),
 }
 """The denoisers that come with the book: ``data/models/NAME.safetensors``, made again by ``ardm train NAME``."""
 
@@ -135,8 +134,9 @@ def train_denoiser(
 def train_gate(
     denoiser: Denoiser, corpus: Corpus, recipe: GateRecipe, *, device: torch.device | None = None, progress: bool = True
 ) -> tuple[OverwriteGate, list[float]]:
-    """Train a gate to tell which tokens are wrong (label x != x0; a mask counts as wrong), the denoiser left as it is.
+    """Train u to tell which tokens are wrong (label x != x0; a mask counts as wrong), the denoiser left as it is.
 
+    Only u is trained: how it meets the prior is chosen afterwards, by :meth:`~ardm.gate.OverwriteGate.combined`.
     A state is a corrupted sequence at a random step. In a share ``own_errors`` of the sequences the masks are filled with the
     denoiser's own proposals, as a sampler would leave them. The prediction of the step before, for the confidence change, is made
     from the same sequence with more tokens hidden. So a step costs two forward calls, three with own errors.
@@ -147,7 +147,7 @@ def train_gate(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         head = LearnedHead(hidden) if recipe.head == "learned" else LinearHead()
-        gate = OverwriteGate(head, combine=recipe.combine).to(device)
+        gate = OverwriteGate(head).to(device)
     gate.prior.requires_grad_(False)  # the prior is a schedule here, not a parameter to fit
     optimiser, schedule = _optimiser(gate, recipe.rate, recipe.steps)
 
@@ -155,9 +155,8 @@ def train_gate(
     for _ in tqdm(range(recipe.steps), desc="gate", disable=not progress, mininterval=1.0):
         x0 = corpus.batch(recipe.batch, data)
         step = gate_state(denoiser, x0, corpus.vocab_size, recipe, data, device)
-        out = gate(step)
         wrong = (step.x != x0.to(device)).float()
-        loss = gate_loss(out.logit_p, wrong, torch.ones_like(step.is_mask), sparsity=recipe.sparsity)
+        loss = gate_loss(gate(step).logit_u, wrong, torch.ones_like(step.is_mask), sparsity=recipe.sparsity)
         _descend(gate, optimiser, schedule, loss)
         losses.append(loss.detach())
     return gate.eval(), torch.stack(losses).tolist()
@@ -184,7 +183,9 @@ def gate_state(
 
 
 @torch.no_grad()
-def validation_loss(model: Denoiser, corpus: Corpus, recipe: DenoiserRecipe, *, count: int = 512, device: torch.device) -> float:
+def validation_loss(
+    model: Denoiser, corpus: Corpus, recipe: DenoiserRecipe, *, count: int = 512, device: torch.device
+) -> float:
     """The training loss on held-out sequences, corrupted the same way at every call; nats per token."""
     rng = generator(0, "validation")
     x0 = corpus.held_out(count)
@@ -202,7 +203,9 @@ def _optimiser(model: nn.Module, rate: float, steps: int) -> tuple[torch.optim.O
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
-def _descend(model: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, loss: Tensor) -> None:
+def _descend(
+    model: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, loss: Tensor
+) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ class Prediction:
     hidden: Float[Tensor, "B L D"]
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """Anything that reads a corrupted sequence and predicts the clean token at every position.
 
@@ -81,6 +82,7 @@ class Action:
     scores: Mapping[str, Float[Tensor, "B L"]] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Decides, token by token, what a step does. Holds no state between steps: all it may use is in ``Step``."""
 

@@ -79,7 +79,10 @@ def player(trace: Trace, words: tuple[str, ...], *, id: str, row: int = 0, separ
         before = frames[-1]
         frames.append(
             [
-                [_visible(names[i]), _kind(write, remask, changed, was_hidden=before[j][1] in ("hidden", "cover"), mask=i == len(words))]
+                [
+                    _visible(names[i]),
+                    _kind(write, remask, changed, was_hidden=before[j][1] in ("hidden", "cover"), mask=i == len(words)),
+                ]
                 for j, (i, write, remask, changed) in enumerate(kinds)
             ]
         )

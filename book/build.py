@@ -156,7 +156,7 @@ def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
             if part:
                 tags = piece["metadata"].get("tags", [])
                 piece["metadata"]["tags"] = [*(tag for tag in tags if tag != "hide-input"), "remove-input"]
-                piece["source"] = ""
+                piece["source"] = "# outputs, continued"  # never shown; MyST-NB drops a cell without source
                 if "id" in cell:
                     piece["id"] = f"{cell['id'][:56]}-part{part}"
             if group and is_picture(group[0]):
@@ -202,7 +202,9 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
             continue
         name = Path(entry).name + ".ipynb"
         if not (executed / name).is_file():
-            faults.append(f"{executed / name} is missing: run `ardm execute --into {executed}` first")
+            faults.append(
+                f"{name} has not been executed: `ardm execute --into _build/executed` does it, and `make book` calls that"
+            )
             continue
         try:
             notebook, found = stage_notebook(json.loads((executed / name).read_text("utf8")), entry)
@@ -332,8 +334,10 @@ def jupyter_book(source: Path, work: Path) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source), "--path-output", str(work)]
     command += ["-n", "-W", "--keep-going", "-q"]
-    done = subprocess.run(command, env={**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}, check=False)
+    environment = {**os.environ, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
+        sys.stderr.write(done.stdout)
         raise BookError("Jupyter Book stopped or warned (see above).")
     return work / "_build" / "html"
 
@@ -362,7 +366,7 @@ def build(root: Path = ROOT) -> None:
     entries, figures = stage(root, target / "executed", source)
     mark = fingerprint(source)
     if built_fingerprint(html) == mark:
-        print(f"book: nothing changed; {html / 'index.html'}")
+        print("book: nothing changed; _build/html/index.html")
         return
     print(f"book: building {len(entries)} pages, {len(figures)} numbered figures", flush=True)
     fresh = jupyter_book(source, work)
@@ -373,7 +377,7 @@ def build(root: Path = ROOT) -> None:
     (fresh / STAMP).write_text(json.dumps({"fingerprint": mark, "pages": entries}, indent=1) + "\n")
     swap(fresh, html)
     shutil.rmtree(work, ignore_errors=True)
-    print(f"book: built; open {html / 'index.html'}")
+    print("book: built; open _build/html/index.html")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,215 @@
+"""The command ``ardm``. Each subcommand is one function and the few lines of ``_parser`` that declare it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import json
+import re
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ardm import __version__, runs
+from ardm.checks import GLUED
+from ardm.parameters import non_default, parse_assignments, read_parameters
+from ardm.types import InputError
+
+__all__ = ["main"]
+
+BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status: 0, 1 failed run, 2 bad input, 130 interrupted."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # leave as Ctrl-C does: kernels stopped, no half file
+    try:
+        chosen = _parser().parse_args(arguments)
+        chosen.command(chosen)
+    except InputError as error:
+        return _refuse(str(error), BAD_INPUT)
+    except runs.RunFailed as error:
+        return _refuse(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _refuse("interrupted; nothing half-written was left", INTERRUPTED)
+    return 0
+
+
+def _refuse(message: str, status: int) -> int:
+    print(f"ardm: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="ardm", description="Run the notebooks of the book.")
+    parser.add_argument("--version", action="version", version=f"ardm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("run", help="run one notebook with parameters of your own")
+    one.set_defaults(command=_run)
+    one.add_argument("notebook", help="a path, a name such as 05_training, or the start of one such as 05")
+    one.add_argument("-p", dest="assignments", metavar="NAME=VALUE", action="append", default=[], help="repeatable")
+    one.add_argument("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/NAME/PARAMETERS)")
+    one.add_argument("--html", action="store_true", help="also write one HTML file, with formulas as TeX, without widgets")
+
+    table = commands.add_parser("parameters", help="list the parameters of a notebook")
+    table.set_defaults(command=_parameters)
+    table.add_argument("notebook", help="as for run")
+
+    many = commands.add_parser("execute", help="execute the notebooks whose executed copy is out of date")
+    many.set_defaults(command=_execute)
+    many.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="as for run (default: all)")
+    many.add_argument("--into", type=Path, metavar="DIR", help="folder of the executed copies (default: _build/executed)")
+    many.add_argument("--jobs", type=int, metavar="N", help="notebooks at a time (default: one a core)")
+    many.add_argument("--force", action="store_true", help="execute those that are up to date too")
+
+    keep = commands.add_parser("record", help="copy the executed outputs into the stored notebooks")
+    keep.set_defaults(command=_record)
+    keep.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="as for run (default: all)")
+    keep.add_argument("--from", dest="into", type=Path, metavar="DIR", help="folder of the executed copies")
+    return parser
+
+
+# Subcommands -------------------------------------------------------------------------------------------------------------
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    notebook = _find(chosen.notebook)
+    declared = read_parameters(notebook)
+    values = parse_assignments(declared, chosen.assignments, notebook.stem)
+    changed = non_default(declared, values)
+    folder = chosen.out or runs.project_root(notebook) / "runs" / notebook.stem / _folder_name(changed)
+    output, summary = folder / f"{notebook.stem}.ipynb", folder / "run.json"
+    runs.check_writable(output)
+    summary.unlink(missing_ok=True)  # its presence says that the run is whole
+    result = runs.execute(notebook, output, values)
+    print(runs.short_path(output))
+    if chosen.html:
+        runs.write_whole(output.with_suffix(".html"), _html(output, notebook))
+        print(runs.short_path(output.with_suffix(".html")))
+    run = {
+        "notebook": notebook.stem,
+        "parameters": {parameter.name: parameter.default for parameter in declared} | values,
+        "changed": changed,
+        "key": result.key,
+        "provenance": runs.provenance(),
+        "seconds": result.seconds,
+    }
+    runs.write_whole(summary, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
+
+
+def _parameters(chosen: argparse.Namespace) -> None:
+    notebook = _find(chosen.notebook)
+    declared = read_parameters(notebook)
+    if not declared:
+        print(f"{notebook.stem} takes no parameters")
+        return
+    rows = [("name", "type", "default", "range", "meaning")]
+    rows += [(p.name, p.type, json.dumps(p.default, ensure_ascii=False), p.range or "any", p.help) for p in declared]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _execute(chosen: argparse.Namespace) -> None:
+    notebooks = _several(chosen.notebooks)
+    runs.execute_stale(notebooks, _copies(chosen, notebooks), jobs=chosen.jobs, force=chosen.force)
+
+
+def _record(chosen: argparse.Namespace) -> None:
+    notebooks = _several(chosen.notebooks)
+    for notebook in notebooks:
+        runs.record(_copies(chosen, notebooks) / f"{notebook.stem}.ipynb", notebook)
+    print(f"recorded the outputs of {len(notebooks)} notebooks")
+
+
+# Where things lie --------------------------------------------------------------------------------------------------------
+
+
+def _library() -> Path:
+    """The folder of the notebooks: that of the project around the current folder."""
+    folder = runs.project_root(Path.cwd()) / "notebooks"
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: call ardm inside the project of the book")
+    return folder
+
+
+def _find(name: str) -> Path:
+    """The notebook that a path, a stem or the start of a stem names."""
+    if Path(name).is_file():
+        return Path(name)
+    known = {path.stem: path for path in sorted(_library().glob("[!.]*.ipynb"))}
+    wanted = Path(name).name.removesuffix(".ipynb")
+    matches = [wanted] if wanted in known else [stem for stem in known if stem.startswith(wanted)]
+    if len(matches) == 1:
+        return known[matches[0]]
+    if matches:
+        raise InputError(f"{name!r} may be {', '.join(matches)}: write more of it")
+    close = difflib.get_close_matches(wanted, known, n=3)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known) or 'none'}."
+    raise InputError(f"no notebook {name!r}: {hint}")
+
+
+def _several(names: Sequence[str]) -> list[Path]:
+    found = [_find(name) for name in names] or sorted(_library().glob("[!.]*.ipynb"))
+    if not found:
+        raise InputError(f"there is no notebook in {_library()}")
+    return found
+
+
+def _copies(chosen: argparse.Namespace, notebooks: Sequence[Path]) -> Path:
+    return chosen.into or runs.project_root(notebooks[0]) / "_build" / "executed"
+
+
+def _folder_name(changed: Mapping[str, Any]) -> str:
+    """``seed=1,steps=2000``, or ``defaults``. A name that cannot be a folder is cut and ends in a digest of the values."""
+    if not changed:
+        return "defaults"
+    name = ",".join(f"{key}={_word(changed[key])}" for key in sorted(changed))
+    safe = re.sub(r"[^\w.=,+-]", "-", name)[:100]
+    if safe == name and not any(re.search("[=,+]", text) for text in changed.values() if isinstance(text, str)):
+        return name
+    return f"{safe}-{hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(_word, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# HTML --------------------------------------------------------------------------------------------------------------------
+
+OFFLINE = "{% extends 'lab/index.html.j2' %}" + "".join(
+    f"{{% block {name} %}}{{% endblock %}}"
+    for name in ("html_head_js", "jupyter_widgets", "html_head_js_mathjax", "html_head_js_mermaidjs")
+)
+
+
+def _html(executed: Path, notebook: Path) -> str:
+    """The executed notebook as one HTML file: images inside, no script or style from elsewhere."""
+    try:
+        import nbformat
+        from jinja2 import DictLoader
+        from nbconvert import HTMLExporter
+    except ImportError as error:
+        raise InputError(f"--html needs {error.name}: pip install 'ardm[book]'") from error
+    shown = nbformat.read(executed, as_version=4)
+    for cell in shown.cells:
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not any(map(_is_glued, output.get("data", ())))]
+    exporter = HTMLExporter(extra_loaders=[DictLoader({"offline": OFFLINE})], template_file="offline", embed_images=True)
+    resources = {"metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}}
+    return exporter.from_notebook_node(shown, resources=resources)[0]
+
+
+def _is_glued(kind: str) -> bool:
+    return kind.startswith(GLUED)

@@ -1,0 +1,403 @@
+"""A run: a notebook, its parameters, a key of all it depends on, and an executed copy that is either whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from ardm import __version__
+from ardm.parameters import non_default, read_notebook, read_parameters, validate
+from ardm.types import InputError
+
+__all__ = [
+    "Result",
+    "RunFailed",
+    "check_writable",
+    "execute",
+    "execute_stale",
+    "print_provenance",
+    "project_root",
+    "provenance",
+    "provenance_line",
+    "record",
+    "recorded",
+    "short_path",
+    "stale_key",
+    "write_whole",
+]
+
+VOLATILE = {"collapsed", "execution", "jupyter", "papermill", "scrolled", "trusted"}  # metadata that changes no result
+
+
+class RunFailed(RuntimeError):
+    """A notebook did not run to its end. One line: the cell, the exception, where the notebook lies up to there."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One executed notebook, and the key of all it depends on. ``ran`` is false when the copy was up to date."""
+
+    notebook: Path
+    output: Path
+    key: str
+    seconds: float
+    ran: bool = True
+
+
+# One run -----------------------------------------------------------------------------------------------------------------
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    progress: bool = True,
+    timeout: float | None = None,
+) -> Result:
+    """Run ``notebook`` in its own folder and put the executed copy at ``output``, whole or not at all.
+
+    ``parameters``: typed values, validated first. ``timeout``: seconds a cell may take. Raises ``InputError`` before anything
+    runs, ``RunFailed`` when a cell fails; the notebook up to there is then kept as ``<output stem>.failed.ipynb``.
+    """
+    declared = read_parameters(notebook)
+    changed = non_default(declared, validate(declared, parameters or {}, notebook.stem))
+    key = stale_key(notebook)
+    check_writable(output)
+    part = output.with_name(f".{output.stem}.{os.getpid()}.part.ipynb")
+    failed = output.with_name(f"{output.stem}.failed.ipynb")
+    failed.unlink(missing_ok=True)
+    start = time.perf_counter()
+    try:
+        why = _run_cells(notebook, part, changed, progress, timeout)
+        ardm = {"key": key, "parameters": changed, "seconds": round(time.perf_counter() - start, 1)}
+        _write_notebook(_steady(read_notebook(part), ardm), failed if why else output)
+    finally:
+        part.unlink(missing_ok=True)
+    if why:
+        raise RunFailed(f"{notebook.stem} failed in {why}; the notebook up to there is {short_path(failed)}")
+    return Result(notebook, output, key, ardm["seconds"])
+
+
+def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress: bool, timeout: float | None) -> str:
+    """Run with papermill into ``part``; returns why a cell failed, in one line, or nothing."""
+    try:
+        import papermill
+        from jupyter_client.kernelspec import NoSuchKernel
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    except ImportError as error:
+        raise InputError(f"running a notebook needs {error.name}: pip install 'ardm[book]'") from error
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it says of names and errors is said here, in one line
+    try:
+        papermill.execute_notebook(
+            _literal(notebook),
+            _literal(part),
+            parameters,
+            kernel_name="python3",
+            cwd=str(notebook.resolve().parent),
+            progress_bar={"file": sys.stderr, "desc": notebook.stem} if progress else False,
+            execution_timeout=timeout,
+            shutdown_kernel="immediate",
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        )
+    except papermill.PapermillExecutionError as error:
+        return f"cell [{error.exec_count}]: {' '.join(f'{error.ename}: {error.evalue}'.split())[:300]}"
+    except CellTimeoutError:
+        return f"{_last_cell(part)}: it took longer than {timeout:g} s"
+    except DeadKernelError:
+        return f"{_last_cell(part)}: its kernel died; a machine short of memory does that"
+    except NoSuchKernel as error:
+        raise InputError("there is no Jupyter kernel 'python3': python -m ipykernel install --sys-prefix") from error
+    return ""
+
+
+def _literal(path: Path) -> str:
+    """The path for papermill, which fills in what stands in braces."""
+    return str(path.resolve()).replace("{", "{{").replace("}", "}}")
+
+
+def _last_cell(part: Path) -> str:
+    started = [c for c in read_notebook(part)["cells"] if c["cell_type"] == "code" and c["metadata"]["papermill"]["start_time"]]
+    return f"cell [{len(started)}]"
+
+
+def check_writable(output: Path) -> None:
+    """Raise ``InputError`` unless a file can be put at ``output``; makes its folder."""
+    folder = output.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".{os.getpid()}.trial"
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write in the folder {folder} ({error.strerror}): choose another, or free this one") from error
+    if output.is_dir():
+        raise InputError(f"{output} is a folder: remove it, or choose another place for the result")
+
+
+def short_path(path: Path) -> str:
+    """The path as seen from the current folder, when it lies in it."""
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+# Many runs ---------------------------------------------------------------------------------------------------------------
+
+
+def execute_stale(notebooks: Sequence[Path], into: Path, *, jobs: int | None = None, force: bool = False) -> list[Result]:
+    """Execute every notebook whose copy in ``into`` is absent or older than what it depends on, ``jobs`` at a time.
+
+    The longest of last time start first. One failure does not stop the others: ``RunFailed`` lists them all at the end.
+    """
+    tasks = {into / f"{notebook.stem}.ipynb": notebook for notebook in notebooks}
+    if len(tasks) < len(notebooks):
+        raise InputError(f"two notebooks of the same name would share one copy in {into}: rename one")
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs={jobs}: it is at least 1")
+    before = {output: recorded(output) or {} for output in tasks}
+    keys = {output: stale_key(notebook) for output, notebook in tasks.items()}
+    stale = [output for output in tasks if force or before[output].get("key") != keys[output] or before[output]["parameters"]]
+    stale.sort(key=lambda output: before[output].get("seconds", math.inf), reverse=True)
+    print(f"{len(tasks) - len(stale)} of {len(tasks)} notebooks are up to date", flush=True)
+    if stale:
+        check_writable(stale[0])
+        failures = _run_all([(tasks[output], output) for output in stale], min(jobs or _cores(), len(stale)))
+        if failures:
+            raise RunFailed(f"{len(failures)} of {len(stale)} notebooks failed: {'; '.join(failures)}")
+    after = {output: recorded(output) or {} for output in tasks}
+    return [Result(tasks[o], o, after[o]["key"], after[o]["seconds"], o in stale) for o in tasks]
+
+
+def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
+    """Run the tasks in ``jobs`` processes, one line of progress a start and a finish; returns what went wrong."""
+    context = get_context("forkserver")  # a clean process to fork from, with the slow imports made once
+    context.set_forkserver_preload(["ardm.runs", "papermill"])
+    threads, waiting, running, failures, done = max(1, _cores() // jobs), list(tasks), {}, [], 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                notebook, output = waiting.pop(0)
+                ours, theirs = context.Pipe(duplex=False)
+                child = context.Process(target=_run_child, args=(notebook, output, threads, theirs))
+                print(f"{'':{2 * len(str(len(tasks))) + 3}} {notebook.stem} starts", flush=True)
+                child.start()
+                theirs.close()  # the child alone holds this end now: its death ends the pipe
+                running[ours] = child, notebook, time.perf_counter()
+            for ours in wait(list(running)):
+                child, notebook, start = running.pop(ours)
+                why, done = _outcome(ours, child, notebook), done + 1
+                failures += [why] * bool(why)
+                took = f"{'failed after ' * bool(why)}{time.perf_counter() - start:.0f} s"
+                print(f"[{done}/{len(tasks)}] {notebook.stem}  {took}", flush=True)
+    finally:
+        _stop([child for child, *_ in running.values()])
+    return failures
+
+
+def _run_child(notebook: Path, output: Path, threads: int, say: Connection) -> None:
+    os.setsid()  # Ctrl-C in a terminal reaches the parent alone, which then stops its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
+    try:
+        execute(notebook, output, progress=False)
+        say.send("")
+    except (InputError, RunFailed) as error:
+        say.send(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _outcome(ours: Connection, child: BaseProcess, notebook: Path) -> str:
+    try:
+        return ours.recv()
+    except EOFError:
+        child.join()
+        return f"{notebook.stem}: its process ended with code {child.exitcode}"
+    finally:
+        ours.close()
+
+
+def _stop(children: list[BaseProcess]) -> None:
+    """Interrupt the children, so that each shuts its kernel down and removes its half-written copy."""
+    for child in children:
+        os.kill(child.pid, signal.SIGINT)
+    for child in children:
+        child.join(timeout=20)
+        child.kill()
+
+
+# Executed copies ---------------------------------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the file so that nobody ever sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_notebook(notebook: dict[str, Any], path: Path) -> None:
+    import nbformat
+
+    write_whole(path, nbformat.writes(nbformat.from_dict(notebook), indent=1).rstrip("\n") + "\n")
+
+
+def _steady(notebook: dict[str, Any], ardm: dict[str, Any]) -> dict[str, Any]:
+    """The executed notebook without what differs from run to run: times, paths, versions, random ids."""
+    metadata = notebook["metadata"]
+    metadata.pop("papermill", None)
+    metadata.get("language_info", {}).pop("version", None)
+    metadata["ardm"] = ardm
+    for cell in notebook["cells"]:
+        for name in ("execution", "papermill"):
+            cell["metadata"].pop(name, None)
+        if not cell["metadata"].get("tags", True):
+            del cell["metadata"]["tags"]
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            cell["id"] = "injected-parameters"
+    states = metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    text = json.dumps(notebook)
+    for number, model in enumerate(states):
+        text = text.replace(model, f"{number:032x}")
+    return json.loads(text)
+
+
+def recorded(executed: Path) -> dict[str, Any] | None:
+    """What a run left in its executed copy: key, parameters, seconds. None for a file that is absent or not whole."""
+    try:
+        return read_notebook(executed)["metadata"]["ardm"]
+    except (InputError, KeyError):
+        return None
+
+
+def record(executed: Path, notebook: Path) -> None:
+    """Copy the outputs of ``executed`` into the stored notebook; its sources, ids, tags and formatting stay as they are."""
+    run = recorded(executed)
+    if run is None:
+        raise InputError(f"{executed} is not an executed copy of {notebook.stem}: run 'ardm execute' first")
+    if run["parameters"]:
+        given = ", ".join(f"{name}={value!r}" for name, value in run["parameters"].items())
+        raise InputError(f"{executed} was run with {given}: only a run with the default parameters is recorded")
+    if run["key"] != stale_key(notebook):
+        raise InputError(f"{executed} is older than {notebook.stem} or what it depends on: run 'ardm execute' first")
+    stored, fresh = read_notebook(notebook), read_notebook(executed)
+    for cell, ran in zip(stored["cells"], fresh["cells"], strict=True):
+        cell |= {name: ran[name] for name in ("execution_count", "outputs") if name in ran}
+    for name in ("kernelspec", "language_info", "widgets"):
+        stored["metadata"].pop(name, None)
+        stored["metadata"] |= {name: fresh["metadata"][name]} if name in fresh["metadata"] else {}
+    _write_notebook(stored, notebook)
+
+
+# What a result depends on ------------------------------------------------------------------------------------------------
+
+
+def project_root(path: Path) -> Path:
+    """The nearest folder at or above ``path`` that holds a ``pyproject.toml``."""
+    for folder in (path.resolve(), *path.resolve().parents):
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    raise InputError(f"{path} lies in no project: no folder above it has a pyproject.toml")
+
+
+def stale_key(notebook: Path) -> str:
+    """SHA-256 of all that decides the outputs: sources, the package, ``data/``, the lock, and which corpora are here."""
+    root = project_root(notebook)
+    cells = [
+        (
+            cell["cell_type"],
+            "".join(cell["source"]),
+            {name: value for name, value in cell["metadata"].items() if name not in VOLATILE},
+            cell.get("attachments"),
+        )
+        for cell in read_notebook(notebook)["cells"]
+    ]
+    files = [*root.glob("ardm/**/*.py"), *root.glob("data/**/*"), root / "requirements.lock"]
+    known = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
+    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in known.items() if "/." not in name}
+    return hashlib.sha256(json.dumps([cells, digests, _corpora_here()], sort_keys=True).encode()).hexdigest()
+
+
+def _corpora_here() -> list[str]:
+    from ardm import corpora
+
+    return [name for name in corpora.names() if corpora.locate(name)]
+
+
+def provenance() -> dict[str, str | int]:
+    """What made a result: commit, versions, device, processor. No path and no time of day."""
+    import numpy
+    import torch
+
+    from ardm.devices import pick_device
+
+    device = pick_device()
+    return {
+        "commit": _commit(Path(__file__).resolve().parent.parent),
+        "ardm": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "device": f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type,
+        "cpu": _cpu(),
+        "cores": _cores(),
+    }
+
+
+def provenance_line() -> str:
+    """The provenance as one line of plain text."""
+    made = provenance()
+    versions = " · ".join(f"{name} {made[name]}" for name in ("commit", "ardm", "python", "torch", "numpy", "device"))
+    return f"{versions} · {made['cpu']}, {made['cores']} cores"
+
+
+def print_provenance() -> None:
+    """Print the line that ends a notebook."""
+    print(provenance_line())
+
+
+def _ask(*command: str, folder: Path | None = None) -> str:
+    """What the command prints, or nothing when it is not there or fails."""
+    try:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _commit(root: Path) -> str:
+    """The commit of the project, never of another repository that happens to lie around the package."""
+    top = _ask("git", "rev-parse", "--show-toplevel", folder=root)
+    head = _ask("git", "rev-parse", "--short=12", "HEAD", folder=root)
+    if not head or Path(top).resolve() != root:
+        return "unknown"
+    return head + "+changes" * bool(_ask("git", "status", "--porcelain", folder=root))
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return _ask("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,130 @@
+"""The registry, the order of places, checksums and the errors; no test touches the network."""
+
+import hashlib
+import json
+import zipfile
+
+import pytest
+import torch
+
+from ardm import corpora
+from ardm.types import InputError
+
+TEXT = "to be or not to be, that is the question. " * 40
+SHA = hashlib.sha256(TEXT.encode()).hexdigest()
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry of one text and one archive whose first part counts; empty folders for ARDM_DATA and the cache."""
+    archive = tmp_path / "long.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("long", TEXT + "and more that does not count")
+    entries = {
+        "hamlet": {
+            "url": "http://invalid.invalid/hamlet.txt",
+            "download_sha256": SHA,
+            "file": "hamlet.txt",
+            "bytes": len(TEXT),
+            "sha256": SHA,
+        },
+        "long": {
+            "url": archive.as_uri(),
+            "download_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+            "member": "long",
+            "file": "long-prefix.txt",
+            "bytes": len(TEXT),
+            "sha256": SHA,
+        },
+    }
+    path = tmp_path / "registry.json"
+    path.write_text(json.dumps(entries))
+    (tmp_path / "given").mkdir()
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setattr(corpora, "REGISTRY", path)
+    monkeypatch.setattr(corpora, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setenv("ARDM_DATA", str(tmp_path / "given"))
+    corpora._registry.cache_clear()
+    corpora.text.cache_clear()
+    yield tmp_path
+    corpora._registry.cache_clear()
+    corpora.text.cache_clear()
+
+
+def test_ardm_data_is_tried_before_the_cache(registry):
+    (registry / "cache" / "hamlet.txt").write_text("the cached one is not looked at")
+    (registry / "given" / "hamlet.txt").write_text(TEXT)
+    assert corpora.locate("hamlet") == registry / "given" / "hamlet.txt"
+    assert corpora.text("hamlet") == TEXT
+
+
+def test_the_cache_is_used_without_ardm_data(registry, monkeypatch):
+    monkeypatch.delenv("ARDM_DATA")
+    assert corpora.locate("hamlet") is None
+    (registry / "cache" / "hamlet.txt").write_text(TEXT)
+    assert corpora.text("hamlet") == TEXT
+
+
+def test_a_wrong_checksum_names_the_file_and_the_fix(registry):
+    (registry / "given" / "hamlet.txt").write_text(TEXT + "!")
+    with pytest.raises(InputError, match=r"given/hamlet\.txt: SHA-256 .* is not the registered .*; remove it"):
+        corpora.text("hamlet")
+
+
+def test_a_missing_text_offline_says_what_to_put_where(registry):
+    with pytest.raises(InputError, match=r"put hamlet\.txt \(SHA-256 .*\) into a folder and name it in ARDM_DATA") as caught:
+        corpora.text("hamlet")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_corpus_lists_the_known():
+    with pytest.raises(InputError, match="unknown corpus 'wikipedia': choose agreement, tinyshakespeare, text8"):
+        corpora.open_corpus("wikipedia", 32)
+
+
+def test_an_archive_is_cut_to_its_registered_part_and_cached_whole(registry, monkeypatch):
+    import pooch
+
+    archive = registry / "long.zip"
+    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, path, fname: archive)
+    assert corpora.text("long") == TEXT
+    assert (registry / "cache" / "long-prefix.txt").read_text() == TEXT
+    assert [p.name for p in (registry / "cache").iterdir()] == ["long-prefix.txt"]
+
+
+def test_windows_of_a_text(registry):
+    (registry / "given" / "hamlet.txt").write_text(TEXT)
+    corpus = corpora.open_corpus("hamlet", 16)
+    assert corpus.words == tuple(sorted(set(TEXT)))
+    assert len(corpus.train) + len(corpus.validation) == len(TEXT)
+    assert len(corpus.validation) == pytest.approx(len(TEXT) / 10, abs=1)
+    for x in (corpus.batch(30, torch.Generator().manual_seed(0)), corpus.held_out(30)):
+        assert x.shape == (30, 16)
+        assert all(corpus.decode(row) in TEXT for row in x)
+    assert corpus.decode(torch.tensor([len(corpus.words)])) == "▒"
+    with pytest.raises(InputError, match="length=0"):
+        corpora.open_corpus("hamlet", 0)
+
+
+def test_a_law_corpus_is_fresh_and_apart_from_what_is_held_out():
+    corpus = corpora.open_corpus("agreement", 9)
+    rng = torch.Generator().manual_seed(0)
+    one, two = corpus.batch(20, rng), corpus.batch(20, rng)
+    assert not torch.equal(one, two)
+    assert corpus.law.is_valid(one).all()
+    assert torch.equal(corpus.held_out(5), corpus.held_out(5))
+
+
+def test_the_real_registry_is_complete():
+    for name, entry in json.loads(corpora.REGISTRY.read_text()).items():
+        assert {"title", "source", "url", "download_sha256", "file", "bytes", "sha256"} <= set(entry), name
+        assert len(entry["sha256"]) == len(entry["download_sha256"]) == 64
+
+
+@pytest.mark.parametrize("name", corpora.names())
+def test_real_texts_are_themselves(name):
+    if corpora.locate(name) is None:
+        pytest.skip(f"{name} is not on this machine: name a folder that holds it in ARDM_DATA")
+    text = corpora.text(name)
+    assert len(text.encode()) == corpora._entry(name)["bytes"]
+    assert len(set(text)) == {"tinyshakespeare": 65, "text8": 27}[name]

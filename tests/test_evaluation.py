@@ -1,0 +1,52 @@
+import pytest
+import torch
+from scipy.stats import norm
+
+from ardm.evaluation import share, unigram_distance, unigram_floor
+from ardm.laws import agreement
+from ardm.types import InputError
+
+
+def test_wilson_interval_by_its_formula():
+    n, hits = 200, 30
+    z, p = norm.ppf(0.975), hits / n
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    found = share(torch.arange(n) < hits)
+    assert (found.value, found.low, found.high) == pytest.approx((p, centre - half, centre + half), rel=1e-9)
+    assert str(found) == "15.0 % [10.7, 20.6]"
+
+
+def test_no_success_still_has_an_interval():
+    found = share(torch.zeros(100, dtype=torch.bool))
+    assert found.value == 0
+    assert 0.03 < found.high < 0.04
+
+
+def test_a_share_of_nothing_is_refused():
+    with pytest.raises(InputError, match="nothing"):
+        share(torch.zeros(0, dtype=torch.bool))
+
+
+def test_unigram_distance_by_hand():
+    """All texts of 5 tokens are 'det noun verb stop key': five copies of one text miss all but its five words."""
+    law = agreement(5)
+    x = law.encode("a bear rests . #animals").expand(7, 5)
+    exact = law.marginals().mean(0)
+    words = [law.words.index(w) for w in ("a", "bear", "rests", ".", "#animals")]
+    expected = sum(0.2 - exact[w].item() for w in words)
+    assert unigram_distance(x, law) == pytest.approx(expected, rel=1e-9)
+    assert exact[law.words.index("a")].item() == pytest.approx(0.1)
+
+
+def test_floor_falls_with_the_size_of_the_sample_and_is_met_by_the_law():
+    law = agreement(9)
+    small, large = unigram_floor(50, law), unigram_floor(800, law)
+    assert large == pytest.approx(small / 4, rel=0.25)  # 1 / sqrt(16)
+    assert unigram_distance(law.sample(800, seed=999), law) < 2 * large
+
+
+def test_masks_are_not_a_finished_sequence():
+    law = agreement(5)
+    with pytest.raises(InputError, match="masks"):
+        unigram_distance(torch.full((2, 5), law.vocab_size), law)

@@ -1,0 +1,145 @@
+"""Combination by brute force in float64, heads by hand, selection by counting."""
+
+import math
+
+import pytest
+import torch
+
+from ardm.gate import COMBINE, Features, LearnedHead, LinearHead, OverwriteGate, select
+from ardm.prior import PositionalPrior, prior_logit
+from ardm.signals import entropy, margin
+from ardm.types import InputError, Step
+
+GRID = torch.linspace(-8, 8, 33, dtype=torch.float64)
+U, R = torch.meshgrid(GRID, GRID, indexing="ij")
+PLAIN = {
+    "noisy_or": lambda u, r: 1 - (1 - u) * (1 - r),
+    "product": lambda u, r: u * r,
+    "logit_sum": lambda u, r: u * r / (u * r + (1 - u) * (1 - r)),
+    "gate_only": lambda u, r: u + 0 * r,
+    "prior_only": lambda u, r: r + 0 * u,
+}
+
+
+@pytest.mark.parametrize("name", COMBINE)
+def test_combination_in_logits_is_the_plain_formula(name):
+    found = COMBINE[name](U, R).sigmoid()
+    assert torch.allclose(found, PLAIN[name](U.sigmoid(), R.sigmoid()), rtol=1e-9, atol=0)
+
+
+def test_noisy_or_limits():
+    never = torch.full_like(GRID, -torch.inf)
+    assert torch.allclose(COMBINE["noisy_or"](never, GRID), GRID)  # u = 0 -> p = r
+    assert torch.allclose(COMBINE["noisy_or"](GRID, never), GRID)  # r = 0 -> p = u
+    u, r, p = U.sigmoid(), R.sigmoid(), COMBINE["noisy_or"](U, R).sigmoid()
+    assert (p >= torch.maximum(u, r) - 1e-12).all()
+    assert (p <= u + r + 1e-12).all()
+
+
+def test_noisy_or_is_exact_where_the_plain_formula_cancels():
+    """At u = r = e^-60 the plain formula gives 0 in float64; the logit of p is log 2 above that of u."""
+    tiny = torch.tensor(-60.0, dtype=torch.float64)
+    assert COMBINE["noisy_or"](tiny, tiny).item() == pytest.approx(-60 + math.log(2), rel=1e-12)
+    huge = torch.tensor(60.0, dtype=torch.float64)
+    assert COMBINE["noisy_or"](huge, huge).item() == pytest.approx(120, rel=1e-12)
+
+
+def features(B=2, L=3, D=4) -> Features:
+    hidden, rest = torch.randn(B, L, D), torch.randn(6, B, L)
+    return Features(hidden, *rest)
+
+
+def test_linear_head_is_the_documents_formula():
+    f = features()
+    head = LinearHead(0.1, 0.2, 0.3, 0.4)
+    expected = 0.1 + 0.2 * f.entropy - 0.3 * f.margin - 0.4 * f.confidence_change
+    assert torch.allclose(head(f), expected)
+
+
+def test_learned_head_reads_features_in_the_documents_order():
+    """With an identity MLP on one input at a time, the head returns that feature."""
+    f = features(D=2)
+    named = [f.hidden[..., 0], f.hidden[..., 1], f.entropy, f.margin, f.confidence_change, f.position, f.time, f.prior]
+    head = LearnedHead(hidden=2, width=1)
+    head.mlp = torch.nn.Sequential(torch.nn.Linear(8, 1, bias=False))
+    for k, value in enumerate(named):
+        head.mlp[0].weight.data = torch.eye(8)[k : k + 1]
+        assert torch.allclose(head(f), value)
+
+
+def step(L=5, V=4, t=2, T=8, *, before=True, seed=0) -> Step:
+    g = torch.Generator().manual_seed(seed)
+    log_q = torch.randn(2, L, V, generator=g).log_softmax(-1)
+    log_q_before = torch.randn(2, L, V, generator=g).log_softmax(-1) if before else None
+    x = torch.randint(V + 1, (2, L), generator=g)
+    no = torch.zeros(2, L, dtype=torch.bool)
+    return Step(
+        t, T, x, x.clamp(max=V - 1), log_q, log_q_before, torch.zeros(2, L), torch.randn(2, L, 3, generator=g), x == V, no
+    )
+
+
+def test_gate_puts_signals_and_prior_together():
+    s = step()
+    gate = OverwriteGate(LinearHead(0.5, 1, 2, 0)).eval()  # fresh standardisers: mean 0, scale 1
+    out = gate(s)
+    u = (0.5 + entropy(s.log_q) - 2 * margin(s.log_q)).sigmoid()
+    r = prior_logit(5, 2, 8).sigmoid().expand(2, 5)
+    assert torch.allclose(out.logit_u.sigmoid(), u, atol=1e-6)
+    assert torch.allclose(out.logit_r.sigmoid(), r, atol=1e-6)
+    assert torch.allclose(out.logit_p.sigmoid(), 1 - (1 - u) * (1 - r), atol=1e-6)
+
+
+def test_positions_and_times_are_the_texts_not_the_seeds_codes():
+    f = OverwriteGate(LinearHead()).eval().features(step(L=5, t=2, T=8))
+    assert f.position[0].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])  # i/n, not i/(n-1)
+    assert f.time[0].tolist() == [0.25] * 5
+
+
+def test_standardisers_learn_in_training_and_rest_in_eval():
+    gate = OverwriteGate(LinearHead()).train()
+    gate(step(seed=1))
+    learnt = gate.standard_margin.mean.item()
+    assert learnt != 0
+    gate.eval()(step(seed=2))
+    assert gate.standard_margin.mean.item() == learnt
+    assert gate.standard_margin.mean.item() != gate.standard_entropy.mean.item()  # each its own
+
+
+def test_first_step_and_certain_predictions_give_finite_probabilities():
+    s = step(before=False)
+    certain = torch.full_like(s.log_q, -torch.inf)
+    certain[..., 0] = 0
+    for head in (LinearHead(), LearnedHead(3)):
+        gate = OverwriteGate(head)
+        for one in (s, Step(**{**s.__dict__, "log_q": certain})):
+            assert gate(one).logit_p.isfinite().all()
+
+
+def test_gradients_reach_head_and_prior():
+    gate = OverwriteGate(LearnedHead(3), PositionalPrior(1.0, 0.5))
+    gate(step()).logit_p.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in gate.parameters())
+    assert gate.prior.log_alpha.grad.abs() > 0
+
+
+def test_unknown_combination_is_named():
+    with pytest.raises(InputError, match="'and'"):
+        OverwriteGate(LinearHead(), combine="and")
+
+
+def test_bernoulli_selection_has_the_right_rate():
+    p = torch.tensor([0.1, 0.5, 0.9]).logit().repeat(20_000, 1)
+    chosen = select(p, torch.ones_like(p, dtype=torch.bool), torch.Generator().manual_seed(0))
+    assert chosen.float().mean(0).tolist() == pytest.approx([0.1, 0.5, 0.9], abs=0.012)  # over 3 standard errors
+
+
+def test_threshold_limit_and_permission():
+    p = torch.tensor([[0.6, 0.9, 0.4, 0.8, 0.95]]).logit()
+    allowed = torch.tensor([[True, True, True, True, False]])
+    rng = torch.Generator()
+    assert select(p, allowed, rng, how="threshold").tolist() == [[True, True, False, True, False]]
+    assert select(p, allowed, rng, how="threshold", limit=2).tolist() == [[False, True, False, True, False]]
+    assert select(p, allowed, rng, how="threshold", threshold=0.0, limit=4).sum() == 4
+    assert select(p, allowed, rng, how="threshold", limit=0).sum() == 0
+    with pytest.raises(InputError, match="'dice'"):
+        select(p, allowed, rng, how="dice")

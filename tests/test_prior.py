@@ -1,0 +1,61 @@
+import math
+
+import pytest
+import torch
+
+from ardm.prior import PositionalPrior, maturity, prior_logit
+from ardm.types import InputError
+
+
+def test_maturity_by_hand():
+    assert maturity(4, 8).tolist() == [0, 2, 4, 6]
+    assert maturity(4, 8, 0.5).tolist() == [1, 3, 5, 7]
+
+
+def test_prior_by_hand():
+    # n = 4, T = 8, alpha = 1.25, position 3 matures at 6; at t = 4 its logit is 1.25 * 2
+    r = prior_logit(4, 4, 8).sigmoid()
+    assert r[3].item() == pytest.approx(1 / (1 + math.exp(-2.5)))
+    assert r[2].item() == 0.5  # at its own maturity
+
+
+def test_left_matures_before_right_and_everything_closes_with_time():
+    r = torch.stack([prior_logit(16, t, 8, 1.25, 0.5).sigmoid() for t in range(1, 9)])
+    assert (r.diff(dim=1) > 0).all()
+    assert (r.diff(dim=0) < 0).all()
+
+
+def test_a_steep_slope_is_a_step_function():
+    r = prior_logit(4, 3, 8, 1e4).sigmoid()
+    assert r.tolist() == [0, 0, 1, 1]
+
+
+def test_forced_overwrites_are_about_half_of_n_T():
+    """Summed over positions and steps r is about nT/2 whatever the gate says: the defect that noisy-OR inherits."""
+    n, T = 64, 64
+    total = sum(prior_logit(n, t, T).sigmoid().sum() for t in range(1, T + 1)).item()
+    assert total == pytest.approx(n * T / 2, rel=0.05)
+
+
+def test_learnable_prior_keeps_its_slope_positive():
+    prior = PositionalPrior(alpha=1.25, delta=0.5)
+    assert torch.allclose(prior(6, 2, 4), prior_logit(6, 2, 4, 1.25, 0.5))
+    prior.log_alpha.data -= 50
+    assert prior.alpha.item() > 0
+    prior(6, 2, 4).sum().backward()
+    assert prior.log_alpha.grad is not None and prior.delta.grad is not None
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0, math.nan])
+def test_a_slope_that_is_not_positive_is_refused(alpha):
+    with pytest.raises(InputError, match="alpha"):
+        prior_logit(4, 1, 4, alpha)
+    with pytest.raises(InputError, match="alpha"):
+        PositionalPrior(alpha)
+
+
+def test_no_positions_or_no_steps_is_refused():
+    with pytest.raises(InputError, match="n=0"):
+        maturity(0, 4)
+    with pytest.raises(InputError, match="T=0"):
+        maturity(4, 0)

@@ -1,0 +1,84 @@
+"""Each rule on a hand-worked step, and the rates of the random ones."""
+
+import pytest
+import torch
+
+from ardm.gate import LinearHead, OverwriteGate
+from ardm.laws import Oracle, agreement
+from ardm.prior import prior_logit
+from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, UniformRefinement
+from ardm.sampling import blank, refine
+from ardm.types import InputError, Step
+
+V = 4
+
+
+def step(x, t, T, fixed=None):
+    x = torch.as_tensor(x)
+    log_q = torch.zeros(*x.shape, V).log_softmax(-1)
+    fixed = torch.zeros_like(x, dtype=torch.bool) if fixed is None else torch.as_tensor(fixed)
+    return Step(t, T, x, x.clamp(max=V - 1), log_q, None, torch.zeros(x.shape), torch.zeros(*x.shape, 0), x == V, fixed)
+
+
+def rng():
+    return torch.Generator().manual_seed(0)
+
+
+def test_left_to_right_by_hand():
+    s = step([[0, V, V, 1, V, V]], t=2, T=4)  # 4 masks, 3 steps left: 2 now
+    assert LeftToRight()(s, rng()).write.tolist() == [[False, True, True, False, False, False]]
+    assert LeftToRight()(step([[V] * 6], t=1, T=6), rng()).write.sum() == 1
+
+
+@pytest.mark.parametrize(("t", "T"), [(1, 4), (3, 4), (4, 4)])
+def test_one_way_writes_masks_at_the_linear_rate(t, T):
+    x = torch.full((500, 40), V)
+    x[:, ::2] = 0
+    write = OneWay()(step(x, t, T), rng()).write
+    assert write[:, ::2].sum() == 0
+    assert write[:, 1::2].float().mean().item() == pytest.approx(1 / (T - t + 1), abs=0.02)
+
+
+def test_one_way_with_one_call_a_token_draws_the_law_itself():
+    """With the exact posterior and far more calls than tokens, one-way sampling is ancestral sampling: all texts are valid."""
+    law = agreement(9)
+    trace = refine(Oracle(law, error_rate=0.0), LeftToRight(), blank(300, 9, law.vocab_size), 9, seed=0)
+    assert law.is_valid(trace.x).all()
+
+
+def test_uniform_refinement_rate():
+    write = UniformRefinement(0.3)(step(torch.zeros(500, 40, dtype=torch.long), 1, 4), rng()).write
+    assert write.float().mean().item() == pytest.approx(0.3, abs=0.013)
+    with pytest.raises(InputError, match="rate=0"):
+        UniformRefinement(0)
+
+
+def test_fixed_schedule_overwrites_with_the_prior_and_is_the_gate_with_u_zero():
+    s = step(torch.zeros(4000, 8, dtype=torch.long), 3, 8)
+    write = FixedSchedule()(s, rng()).write
+    expected = prior_logit(8, 3, 8).sigmoid()
+    assert torch.allclose(write.float().mean(0), expected, atol=0.032)  # 4 standard errors
+    u_is_zero = OverwriteGate(LinearHead(beta_0=-1e9, beta_H=0, beta_M=0, beta_Delta=0)).eval()
+    assert torch.equal(Overwrite(u_is_zero)(s, rng()).write, write)
+
+
+def test_hide_then_refill_by_hand():
+    """Half way through T = 10 with 0.6: no mask may be wanted after step 6; suspects above the threshold are hidden."""
+    gate = OverwriteGate(LinearHead(beta_0=1.0, beta_H=0, beta_M=0, beta_Delta=0), combine="gate_only").eval()
+    rule = HideThenRefill(gate, threshold=0.5, limit=2)
+    x = [[V, V, V, 0, 1, 2]]
+    late = rule(step(x, 6, 10), rng())
+    assert late.write.tolist() == [[True, True, True, False, False, False]]
+    assert late.remask.sum() == 2 and not late.remask[0, :3].any()
+    early = rule(step(x, 3, 10), rng())  # 6 open positions, half of the writing time: 3 masks are wanted, 3 are there
+    assert early.write.sum() == 0
+    shy = HideThenRefill(gate, threshold=0.9)
+    assert shy(step(x, 6, 10), rng()).remask.sum() == 0
+
+
+def test_no_rule_touches_what_is_fixed():
+    fixed = [[True, False, True, False]]
+    gate = OverwriteGate(LinearHead(beta_0=50.0), combine="gate_only").eval()
+    for rule in (UniformRefinement(1.0), Overwrite(gate), HideThenRefill(gate)):
+        action = rule(step([[0, 1, 2, 3]], 1, 4, fixed), rng())
+        assert (action.write | action.remask).tolist() == [[False, True, False, True]]

@@ -1,0 +1,182 @@
+"""The loop's invariants for every rule, its random numbers, and its accounting by recount."""
+
+import pytest
+import torch
+
+from ardm.gate import LearnedHead, LinearHead, OverwriteGate
+from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, UniformRefinement
+from ardm.sampling import blank, draw, refine
+from ardm.types import Action, InputError, Prediction
+
+V, L, B, D = 6, 7, 5, 3
+
+
+class Random:
+    """A denoiser with fixed random logits that depend on the sequence; counts its calls and notes the times."""
+
+    def __init__(self):
+        g = torch.Generator().manual_seed(0)
+        self.table = torch.randn(V + 1, V, generator=g)
+        self.mix = torch.randn(L, L, generator=g)
+        self.times = []
+
+    def __call__(self, x, time):
+        self.times.append(time)
+        logits = torch.einsum("ij,bjv->biv", self.mix, self.table[x])
+        return Prediction(logits, logits[..., :D])
+
+
+RULES = {
+    "one-way": OneWay(),
+    "left-to-right": LeftToRight(),
+    "uniform": UniformRefinement(0.3),
+    "fixed schedule": FixedSchedule(),
+    "linear, Bernoulli": Overwrite(OverwriteGate(LinearHead()).eval()),
+    "linear, threshold": Overwrite(OverwriteGate(LinearHead()).eval(), how="threshold", threshold=0.7),
+    "learned": Overwrite(OverwriteGate(LearnedHead(D)).eval()),
+    "hide then refill": HideThenRefill(OverwriteGate(LinearHead(), combine="gate_only").eval(), threshold=0.1),
+}
+
+
+def starts():
+    g = torch.Generator().manual_seed(5)
+    draft = torch.randint(V, (B, L), generator=g)
+    prompt = torch.zeros(B, L, dtype=torch.bool)
+    prompt[:, :3] = True
+    holes = torch.rand(B, L, generator=g) < 0.5
+    nothing = torch.zeros(B, L, dtype=torch.bool)
+    return {
+        "masks": (blank(B, L, V), nothing),
+        "draft": (draft, nothing),
+        "prompt": (torch.where(prompt, draft, V), prompt),
+        "holes": (torch.where(holes, V, draft), ~holes),
+        "all fixed": (draft, ~nothing),
+    }
+
+
+@pytest.mark.parametrize("steps", [1, 2, L, 2 * L + 1])
+@pytest.mark.parametrize("start", starts())
+@pytest.mark.parametrize("rule", RULES)
+def test_invariants(rule, start, steps):
+    x, fixed = starts()[start]
+    denoiser = Random()
+    trace = refine(denoiser, RULES[rule], x, steps, seed=1, fixed=fixed, record=True)
+    assert ((trace.x >= 0) & (trace.x < V)).all()  # no mask leaves the loop
+    assert torch.equal(trace.x[fixed], x[fixed])  # a prompt is never touched
+    assert trace.calls == len(denoiser.times) == steps
+    states = [x, *(frame.x for frame in trace.frames)]
+    writes = rewrites = changes = remasks = 0
+    for before, after, frame in zip(states, states[1:], trace.frames, strict=False):
+        assert torch.equal(before[~frame.write & ~frame.remask], after[~frame.write & ~frame.remask])  # kept is kept
+        assert (after[frame.remask] == V).all()
+        writes = writes + frame.write.sum(1)
+        rewrites = rewrites + (frame.write & (before != V)).sum(1)
+        changes = changes + ((before != V) & (after != V) & (before != after)).sum(1)
+        remasks = remasks + ((before != V) & (after == V)).sum(1)
+    for counted, recount in zip(
+        (trace.writes, trace.rewrites, trace.changes, trace.remasks), (writes, rewrites, changes, remasks), strict=True
+    ):
+        assert torch.equal(counted, recount)
+    assert torch.equal(trace.overwrites, rewrites + remasks)
+
+
+def test_rules_do_revise_where_they_should():
+    for name in ("uniform", "fixed schedule", "linear, Bernoulli", "learned", "hide then refill"):
+        assert refine(Random(), RULES[name], blank(B, L, V), 12, seed=0).overwrites.sum() > 0, name
+    for name in ("one-way", "left-to-right"):
+        assert refine(Random(), RULES[name], blank(B, L, V), 12, seed=0).overwrites.sum() == 0, name
+
+
+def test_times_run_from_one_down_and_every_call_counts():
+    denoiser = Random()
+    refine(denoiser, OneWay(), blank(B, L, V), 4, seed=0)
+    assert denoiser.times == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_proposals_are_common_to_all_rules():
+    """At step 1 every rule meets the same proposals, whatever it then does with them."""
+    seen = []
+
+    class Spy:
+        def __init__(self, rule):
+            self.rule = rule
+
+        def __call__(self, step, generator):
+            seen.append((step.t, step.proposal)) if step.t == 1 else None
+            return self.rule(step, generator)
+
+    for rule in RULES.values():
+        refine(Random(), Spy(rule), blank(B, L, V), 3, seed=9)
+    assert all(torch.equal(proposal, seen[0][1]) for _, proposal in seen)
+    assert len(seen) == len(RULES)
+
+
+def test_same_seed_same_text_other_seed_other_text():
+    run = lambda seed: refine(Random(), OneWay(), blank(B, L, V), 5, seed=seed).x  # noqa: E731
+    assert torch.equal(run(3), run(3))
+    assert not torch.equal(run(3), run(4))
+
+
+def test_draw_follows_q_and_its_temperature():
+    q = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    log_q = q.log().expand(1, 60_000, 3)
+    for temperature in (1.0, 0.5):
+        expected = q ** (1 / temperature) / (q ** (1 / temperature)).sum()
+        drawn = draw(log_q, torch.Generator().manual_seed(0), temperature=temperature)
+        seen = torch.bincount(drawn[0], minlength=3).double() / 60_000
+        assert torch.allclose(seen, expected, atol=0.008)  # 4 standard errors
+    assert (draw(log_q, torch.Generator(), temperature=0.0) == 0).all()
+
+
+def test_forbidden_tokens_are_never_drawn():
+    log_q = torch.tensor([0.0, -torch.inf, 0.0]).log_softmax(-1).expand(1, 5000, 3)
+    assert set(draw(log_q, torch.Generator().manual_seed(0))[0].tolist()) == {0, 2}
+
+
+def test_log_q_when_written_is_that_of_the_writing_step():
+    noted = []
+
+    class Spy:
+        def __call__(self, step, generator):
+            noted.append(step)
+            return LeftToRight()(step, generator)
+
+    refine(Random(), Spy(), blank(B, L, V), L, seed=0)
+    first, last = noted[0], noted[-1]
+    written = first.log_q[:, 0].gather(-1, first.proposal[:, :1]).squeeze(-1)
+    assert torch.allclose(last.log_q_written[:, 0], written)
+    assert (last.log_q_written[:, -1] == 0).all()  # not written yet
+
+
+@pytest.mark.parametrize(
+    ("write", "remask", "word"),
+    [("visible", "visible", "same token"), ("fixed", "none", "fixed token"), ("none", "masks", "hidden already")],
+)
+def test_a_rule_that_breaks_the_contract_is_caught(write, remask, word):
+    x = torch.tensor([[0, 1, V]])
+    masks = {
+        "visible": torch.tensor([[True, False, False]]),
+        "fixed": torch.tensor([[False, True, False]]),
+        "masks": x == V,
+        "none": torch.zeros(1, 3, dtype=torch.bool),
+    }
+
+    class Bad:
+        def __call__(self, step, generator):
+            return Action(write=masks[write], remask=masks[remask])
+
+    flat = lambda x, time: Prediction(torch.zeros(1, 3, V), torch.zeros(1, 3, 0))  # noqa: E731
+    with pytest.raises(ValueError, match=word):
+        refine(flat, Bad(), x, 2, seed=0, fixed=masks["fixed"])
+
+
+def test_bad_starts_are_refused():
+    with pytest.raises(InputError, match="steps=0"):
+        refine(Random(), OneWay(), blank(B, L, V), 0, seed=0)
+    with pytest.raises(InputError, match="id 7"):
+        flat = lambda x, time: Prediction(torch.zeros(B, L, V), torch.zeros(B, L, 0))  # noqa: E731
+        refine(flat, OneWay(), blank(B, L, V + 1), 1, seed=0)
+    with pytest.raises(InputError, match="fixed position holds a mask"):
+        refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, fixed=torch.ones(B, L, dtype=torch.bool))
+    with pytest.raises(InputError, match="temperature=-1"):
+        refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, temperature=-1.0)

@@ -1,0 +1,124 @@
+"""Signals against scipy, finite differences and hand-worked numbers; the standardiser against numpy."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ardm.signals import Standardiser, confidence_change, entropy, log_prob_of, margin
+from ardm.types import InputError
+
+logits_arrays = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 7)), elements=st.floats(-40, 40))
+
+
+@given(logits_arrays)
+def test_entropy_is_scipys(z):
+    expected = scipy.stats.entropy(scipy.special.softmax(z, axis=-1), axis=-1)
+    np.testing.assert_allclose(entropy(torch.from_numpy(z)).numpy(), expected, rtol=1e-6, atol=1e-12)
+
+
+@given(logits_arrays)
+def test_margin_is_the_gap_of_the_sorted_logits(z):
+    ordered = np.sort(z, axis=-1)
+    np.testing.assert_allclose(margin(torch.from_numpy(z)).numpy(), ordered[:, -1] - ordered[:, -2], rtol=1e-6, atol=1e-9)
+
+
+def test_hand_worked():
+    q = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
+    assert entropy(q.log()).item() == pytest.approx(1.5 * math.log(2), rel=1e-12)
+    assert margin(q.log()).item() == pytest.approx(math.log(2), rel=1e-12)
+    before = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
+    assert confidence_change(q.log(), before.log()).item() == pytest.approx(math.log(2))  # argmax: token 0, 1/4 -> 1/2
+    assert confidence_change(q.log(), before.log(), torch.tensor(1)).item() == pytest.approx(-math.log(2))
+    assert log_prob_of(q.log(), torch.tensor(2)).item() == pytest.approx(math.log(0.25))
+
+
+def test_first_step_has_no_change():
+    assert torch.equal(confidence_change(torch.randn(2, 3, 5), None), torch.zeros(2, 3))
+
+
+def test_a_mask_has_no_probability():
+    assert log_prob_of(torch.randn(1, 2, 4), torch.tensor([[4, 4]])).tolist() == [[0.0, 0.0]]
+
+
+def test_logits_and_log_probabilities_give_the_same():
+    z = torch.randn(3, 6, dtype=torch.float64) * 5
+    for signal in (entropy, margin):
+        assert torch.allclose(signal(z), signal(z.log_softmax(-1)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_low_precision_input_is_worked_on_in_float32(dtype):
+    z = torch.randn(50, 9).to(dtype)
+    assert entropy(z).dtype == torch.float32
+    assert torch.allclose(entropy(z).double(), entropy(z.double()), rtol=1e-5, atol=1e-6)
+    assert torch.allclose(margin(z).double(), margin(z.double()), rtol=1e-4, atol=1e-5)
+
+
+def test_edges():
+    assert entropy(torch.zeros(4)).item() == pytest.approx(math.log(4))
+    assert margin(torch.zeros(4)).item() == 0
+    certain = torch.tensor([0.0, -torch.inf, -torch.inf])
+    assert entropy(certain).item() == 0
+    assert margin(certain).item() == math.inf
+    assert entropy(torch.zeros(2, 1)).tolist() == [0, 0]
+    assert margin(torch.zeros(2, 1)).tolist() == [math.inf, math.inf]
+
+
+@pytest.mark.parametrize("bad", [[math.nan, 0.0], [-math.inf, -math.inf], [math.inf, 0.0]])
+def test_what_is_no_distribution_is_refused(bad):
+    for signal in (entropy, margin):
+        with pytest.raises(InputError, match="no distribution"):
+            signal(torch.tensor(bad))
+
+
+def test_gradients_by_finite_differences():
+    z = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(entropy, z)
+    assert torch.autograd.gradcheck(margin, z)
+    forbidden = torch.tensor([0.3, -0.2, -torch.inf], dtype=torch.float64, requires_grad=True)
+    entropy(forbidden).backward()
+    assert forbidden.grad.isfinite().all()
+
+
+@settings(deadline=None)
+@given(st.lists(arrays(np.float64, st.integers(1, 20), elements=st.floats(-1e3, 1e3)), min_size=1, max_size=5))
+def test_standardiser_has_the_moments_of_everything_seen(batches):
+    standard = Standardiser().train()
+    for batch in batches:
+        standard(torch.from_numpy(batch))
+    together = np.concatenate(batches)
+    assert standard.mean.item() == pytest.approx(together.mean(), abs=1e-8)
+    assert standard.variance.item() == pytest.approx(together.var(), rel=1e-8, abs=1e-8)
+
+
+def test_standardiser_is_frozen_in_eval_and_travels_in_the_state_dict():
+    standard = Standardiser()
+    standard(torch.tensor([1.0, 3.0]))
+    standard.eval()
+    out = standard(torch.tensor([100.0, 4.0]))
+    assert out.tolist() == [98.0, 2.0]  # mean 2, deviation 1
+    assert standard.count.item() == 2
+    copy = Standardiser().eval()
+    copy.load_state_dict(standard.state_dict())
+    assert copy(torch.tensor(5.0)).item() == 3.0
+
+
+def test_a_constant_first_batch_does_not_blow_up_the_next():
+    """The document's standardiser kept variance 1e-5 after the all-zero first change, so 0.1 came out as about 22."""
+    standard = Standardiser()
+    assert standard(torch.zeros(8)).tolist() == [0.0] * 8
+    standard.eval()
+    assert standard(torch.tensor(0.1)).item() == pytest.approx(0.1)
+
+
+def test_standardiser_leaves_out_infinities_and_what_it_is_told_to():
+    standard = Standardiser()
+    standard(torch.tensor([1.0, torch.inf, 3.0, 50.0]), torch.tensor([True, True, True, False]))
+    assert (standard.count.item(), standard.mean.item(), standard.variance.item()) == (2, 2.0, 1.0)

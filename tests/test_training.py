@@ -1,0 +1,153 @@
+"""Training: learns, repeats bit for bit, leaves alone what is frozen; published models are what their recipe says."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ardm.corpora import LawCorpus, open_corpus
+from ardm.devices import generator
+from ardm.laws import Oracle, agreement
+from ardm.training import (
+    MODELS,
+    PUBLISHED,
+    DenoiserRecipe,
+    GateRecipe,
+    gate_state,
+    load_denoiser,
+    mask_rates,
+    publish_denoiser,
+    train_denoiser,
+    train_gate,
+    validation_loss,
+)
+from ardm.types import InputError
+
+CPU = torch.device("cpu")
+SMALL = DenoiserRecipe(length=9, width=32, depth=1, heads=2, steps=120, batch=32, rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> LawCorpus:
+    return LawCorpus(agreement(9))
+
+
+@pytest.fixture(scope="module")
+def trained(corpus):
+    return train_denoiser(SMALL, corpus=corpus, device=CPU, progress=False)
+
+
+def test_training_learns_and_cannot_beat_the_law(corpus, trained):
+    """Held-out loss falls well below that of knowing the word frequencies alone, and stays above the exact posterior's."""
+    model, losses = trained
+    loss = validation_loss(model, corpus, SMALL, device=CPU)
+    exact = validation_loss(Oracle(corpus.law, SMALL.error_rate), corpus, SMALL, device=CPU)
+    frequencies = corpus.law.marginals().mean(0)
+    blind = torch.special.entr(frequencies).sum().item()
+    assert exact < loss < 0.7 * blind
+    assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_the_same_recipe_gives_the_same_weights(corpus, trained):
+    recipe = replace(SMALL, steps=5)
+    one, two = (train_denoiser(recipe, corpus=corpus, device=CPU, progress=False)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    other = train_denoiser(replace(recipe, seed=1), corpus=corpus, device=CPU, progress=False)[0].state_dict()
+    assert not torch.equal(one["token.weight"], other["token.weight"])
+
+
+def test_training_leaves_the_global_generators_alone(corpus):
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    train_denoiser(replace(SMALL, steps=1), corpus=corpus, device=CPU, progress=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_recipe_has_a_key_of_its_own():
+    assert replace(SMALL, seed=1).key != SMALL.key == replace(SMALL).key
+
+
+def test_mask_rates_follow_position_only_where_asked():
+    rng = torch.Generator().manual_seed(0)
+    flat, sloped = mask_rates(200, 9, 0.0, rng), mask_rates(200, 9, 1.0, rng)
+    assert (flat == flat[:, :1]).all()
+    assert (sloped.diff(dim=1) > 0).all()
+    assert flat[:, 0].mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_gate_states_are_what_the_sampler_leaves(corpus, trained):
+    x0 = corpus.batch(64, generator(0, "x"))
+    V = corpus.vocab_size
+    masked = gate_state(trained[0], x0, V, GateRecipe(own_errors=0.0, error_rate=0.0), generator(1, "x"), CPU)
+    assert torch.equal(masked.is_mask, masked.x == V)
+    assert torch.equal(masked.x[~masked.is_mask], x0[~masked.is_mask])
+    filled = gate_state(trained[0], x0, V, GateRecipe(own_errors=1.0, error_rate=0.0), generator(1, "x"), CPU)
+    assert not filled.is_mask.any()
+    assert torch.equal(filled.x[~masked.is_mask], x0[~masked.is_mask])
+    assert filled.t == masked.t
+    assert not torch.equal(filled.log_q, filled.log_q_before)
+
+
+@pytest.mark.parametrize("head", ["learned", "linear"])
+def test_a_trained_gate_tells_wrong_from_right_and_leaves_the_denoiser_alone(corpus, trained, head):
+    denoiser = trained[0]
+    before = {k: v.clone() for k, v in denoiser.state_dict().items()}
+    gate, losses = train_gate(denoiser, corpus, GateRecipe(head=head, steps=80, rate=2e-2), device=CPU, progress=False)
+    assert all(torch.equal(v, before[k]) for k, v in denoiser.state_dict().items())
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    x0 = corpus.held_out(200)
+    state = gate_state(denoiser, x0, corpus.vocab_size, GateRecipe(), generator(3, "x"), CPU)
+    u = gate(state).logit_u
+    wrong = (state.x != x0) & ~state.is_mask
+    right = (state.x == x0) & ~state.is_mask
+    ranked = (u[wrong][:, None] > u[right][None]).float().mean().item()  # the area under the ROC curve, pair by pair
+    assert ranked > (0.75 if head == "learned" else 0.5)
+
+
+def test_bad_recipes_are_named():
+    with pytest.raises(InputError, match="steps=0"):
+        DenoiserRecipe(steps=0)
+    with pytest.raises(InputError, match="rate=-1"):
+        DenoiserRecipe(rate=-1)
+    with pytest.raises(InputError, match="positional=2"):
+        DenoiserRecipe(positional=2)
+    with pytest.raises(InputError, match="head='wide'"):
+        GateRecipe(head="wide")
+
+
+def test_publishing_is_whole_or_nothing_and_loads_back(tmp_path, monkeypatch, corpus):
+    recipe = replace(SMALL, steps=2)
+    monkeypatch.setitem(PUBLISHED, "toy", recipe)
+    path = publish_denoiser("toy", tmp_path, device=CPU, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["toy.safetensors"]
+    model, loaded, facts = load_denoiser("toy", tmp_path, device=CPU)
+    assert loaded == recipe
+    assert facts["validation_loss"] == pytest.approx(validation_loss(model, corpus, recipe, device=CPU), abs=1e-6)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="ardm train toy"):
+        load_denoiser("toy", tmp_path, device=CPU)
+
+
+def test_missing_and_unknown_models_are_named(tmp_path):
+    with pytest.raises(InputError, match="make it with `ardm train agreement`"):
+        load_denoiser("agreement", tmp_path)
+    with pytest.raises(InputError, match="unknown model 'gpt'"):
+        publish_denoiser("gpt", tmp_path)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_are_what_their_recipe_says(name):
+    _, recipe, facts = load_denoiser(name, device=CPU)
+    assert recipe == PUBLISHED[name]
+    assert facts["key"] == recipe.key
+    assert (MODELS / f"{name}.safetensors").stat().st_size < 8 * 2**20
+    assert json.dumps(facts["provenance"])
+
+
+def test_the_published_law_denoiser_has_its_loss():
+    model, recipe, facts = load_denoiser("agreement", device=CPU)
+    loss = validation_loss(model, open_corpus("agreement", recipe.length), recipe, device=CPU)
+    assert loss == pytest.approx(facts["validation_loss"], abs=1e-4)
