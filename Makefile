@@ -38,10 +38,11 @@ $(VENV)/.ardm-python:
 
 $(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV)
 	@cat $(SOURCES_OF_VENV) | cksum >$(VENV)/.ardm-wanted
-	@cmp -s $(VENV)/.ardm-wanted $@ || $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]"
+	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]"; }
 	@mv $(VENV)/.ardm-wanted $@
 
 $(VENV)/.ardm-lab: $(VENV)/.ardm-installed
+	@echo "installing JupyterLab into $(VENV)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[lab]"
 	@touch $@
 
@@ -56,15 +57,20 @@ record: install
 lab: $(VENV)/.ardm-lab
 	$(PY) -m jupyter lab notebooks
 
+# All groups run, whatever the first ones say; one failure is a failure.
 test: install
-	@echo "== style: ruff"
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	@echo "== tests: package, book, pages"
-	$(ONE_THREAD) $(PY) -m pytest tests -n auto --dist loadscope
-	@echo "== notebooks: outputs against the stored ones"
-	$(ONE_THREAD) $(PY) -m pytest --nbval notebooks -n auto --dist loadscope
-	@echo "== all checks passed"
+	@failed=; \
+	section() { echo; echo "== $$1"; }; \
+	section "style: ruff"; \
+	$(PY) -m ruff check --quiet --output-format concise . || failed="$$failed style"; \
+	$(PY) -m ruff format --quiet --check . || failed="$$failed format"; \
+	section "tests: the package, the book, its pages"; \
+	$(ONE_THREAD) $(PY) -m pytest tests -n auto --dist loadscope -q || failed="$$failed tests"; \
+	section "notebooks: a new run against the stored outputs"; \
+	$(ONE_THREAD) $(PY) -m pytest --nbval notebooks -n auto --dist loadscope -q || failed="$$failed notebooks"; \
+	section "result"; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi; \
+	echo "all checks passed"
 
 lock:
 	@command -v uv >/dev/null || { echo "error: make lock needs uv on PATH" >&2; exit 1; }

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import hashlib
 import json
+import os
 import re
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 
 from ardm import __version__, runs
 from ardm.checks import GLUED
-from ardm.parameters import non_default, parse_assignments, read_parameters
+from ardm.parameters import non_default, parse_assignments, read_parameters, write_whole
 from ardm.types import InputError
 
 __all__ = ["main"]
@@ -86,15 +87,15 @@ def _run(chosen: argparse.Namespace) -> None:
     declared = read_parameters(notebook)
     values = parse_assignments(declared, chosen.assignments, notebook.stem)
     changed = non_default(declared, values)
-    folder = chosen.out or runs.project_root(notebook) / "runs" / notebook.stem / _folder_name(changed)
+    folder = chosen.out or _here(runs.project_root(notebook) / "runs" / notebook.stem / _folder_name(changed))
     output, summary = folder / f"{notebook.stem}.ipynb", folder / "run.json"
     runs.check_writable(output)
     summary.unlink(missing_ok=True)  # its presence says that the run is whole
     result = runs.execute(notebook, output, values)
-    print(runs.short_path(output))
+    print(output)
     if chosen.html:
-        runs.write_whole(output.with_suffix(".html"), _html(output, notebook))
-        print(runs.short_path(output.with_suffix(".html")))
+        write_whole(output.with_suffix(".html"), _html(output, notebook))
+        print(output.with_suffix(".html"))
     run = {
         "notebook": notebook.stem,
         "parameters": {parameter.name: parameter.default for parameter in declared} | values,
@@ -103,7 +104,7 @@ def _run(chosen: argparse.Namespace) -> None:
         "provenance": runs.provenance(),
         "seconds": result.seconds,
     }
-    runs.write_whole(summary, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
+    write_whole(summary, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
 
 
 def _parameters(chosen: argparse.Namespace) -> None:
@@ -166,7 +167,12 @@ def _several(names: Sequence[str]) -> list[Path]:
 
 
 def _copies(chosen: argparse.Namespace, notebooks: Sequence[Path]) -> Path:
-    return chosen.into or runs.project_root(notebooks[0]) / "_build" / "executed"
+    return chosen.into or _here(runs.project_root(notebooks[0]) / "_build" / "executed")
+
+
+def _here(path: Path) -> Path:
+    """The path as seen from the current folder, so that messages stay short."""
+    return Path(os.path.relpath(path))
 
 
 def _folder_name(changed: Mapping[str, Any]) -> str:

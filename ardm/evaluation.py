@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, mannwhitneyu
 from torch import Tensor
 
 from ardm.devices import generator
 from ardm.laws import Law
 from ardm.signals import log_prob_of
-from ardm.types import Denoiser, Float, InputError, Int
+from ardm.types import Bool, Denoiser, Float, InputError, Int
 
-__all__ = ["Share", "bits_per_token", "share", "unigram_distance", "unigram_floor"]
+__all__ = ["Share", "bits_per_token", "ranking", "share", "unigram_distance", "unigram_floor"]
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,15 @@ def bits_per_token(
             log_q = log_prob_of(denoiser(torch.where(hidden, vocab_size, x0), k / L).logits, x0)
             total -= ((log_q * hidden).sum(-1) / k).double().cpu()
     return total / (repeats * L * math.log(2))
+
+
+def ranking(score: Float[Tensor, " N"], positive: Bool[Tensor, " N"]) -> float:
+    """The probability that a random positive has a higher score than a random negative, ties half: the area under the ROC curve.
+
+    Computed from the Mann-Whitney statistic. 0.5 is chance; below it the score points the wrong way.
+    """
+    there, elsewhere = score[positive], score[~positive]
+    if not len(there) or not len(elsewhere):
+        raise InputError("ranking needs at least one positive and one negative")
+    statistic = mannwhitneyu(there.double().cpu().numpy(), elsewhere.double().cpu().numpy()).statistic
+    return float(statistic) / (len(there) * len(elsewhere))

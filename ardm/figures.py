@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib import patches
 
 from ardm.types import InputError
 
@@ -17,9 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "publish", "style"]
+    from ardm.sampling import Frame, Trace
 
-# Okabe and Ito's palette, told apart by colour-blind readers (jfly.uni-koeln.de/color). A rule keeps its colour all through the book.
+__all__ = ["COLOURS", "EVENTS", "publish", "rewriting", "style"]
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers. A rule keeps its colour in the whole book.
 COLOURS = {
     "one-way": "#0072B2",
     "left-to-right": "#000000",
@@ -69,13 +73,67 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
         raise InputError(f"{id}: the data behind it are empty")
     picture = io.BytesIO()
     fig.savefig(picture, format="png", metadata={"Software": None})
-    mpl.pyplot.close(fig)
+    plt.close(fig)
     folder = folder or Path(__file__).resolve().parent.parent / "_build" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"{id}.png", picture.getvalue())
     _write(folder / f"{id}.csv", data.to_csv(index=False).encode())
     bundle = {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": f"<figure {id}>"}
     display(bundle, metadata={"ardm": {"figure": {"id": id, "caption": caption, "alt": alt}}}, raw=True)
+
+
+def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: str = "_") -> tuple[Figure, pd.DataFrame]:
+    """One recorded sequence as a grid, position by step: each token where it was written, coloured by what happened to it.
+
+    Returns the figure and the tidy table behind it (step, position, token, event). ``separator`` stands for the mask.
+    """
+    import pandas as pd
+
+    names = (*words, separator)
+    known = trace.start[row] != len(words)
+    cells = [(0, i, names[token], "given" if known[i] else "hidden") for i, token in enumerate(trace.start[row].tolist())]
+    for t, frame in enumerate(trace.frames, start=1):
+        before = known
+        known = frame.x[row] != len(words)
+        for i, token in enumerate(frame.x[row].tolist()):
+            cells.append((t, i, names[token], _event(frame, row, i, visible=bool(known[i]), was_visible=bool(before[i]))))
+    table = pd.DataFrame(cells, columns=["step", "position", "token", "event"])
+
+    fig, ax = plt.subplots(figsize=(0.62 * trace.x.shape[1], 0.3 * len(trace.frames) + 1.2))
+    for cell in table.itertuples():
+        face, ink = EVENTS[cell.event]
+        ax.add_patch(patches.Rectangle((cell.position - 0.5, cell.step - 0.5), 1, 1, facecolor=face, edgecolor="white"))
+        finished = cell.step == len(trace.frames)
+        if finished or cell.event not in ("hidden", "kept", "hidden again"):
+            ax.text(cell.position, cell.step, cell.token.replace("\n", "⏎"), ha="center", va="center", fontsize=8, color=ink)
+    ax.set(xlim=(-0.5, trace.x.shape[1] - 0.5), ylim=(len(trace.frames) + 0.5, -0.5), xlabel="position i", ylabel="step t")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    shown = [event for event in EVENTS if event in set(table["event"])]
+    handles = [patches.Patch(facecolor=EVENTS[event][0], edgecolor="grey", label=event) for event in shown]
+    fig.legend(handles=handles, loc="outside upper left", ncols=len(shown), fontsize=9)
+    sns.despine(fig, left=True, bottom=True)
+    return fig, table
+
+
+EVENTS = {  # what happened to a token: its colour, and that of its word
+    "hidden": ("#e8e8e8", "black"),
+    "given": ("#bbbbbb", "black"),
+    "written": ("#0072B2", "white"),
+    "kept": ("#d5e6f1", "black"),
+    "changed": ("#D55E00", "white"),
+    "rewritten, unchanged": ("#f3c6a5", "black"),
+    "hidden again": ("#555555", "white"),
+}
+
+
+def _event(frame: Frame, row: int, i: int, *, visible: bool, was_visible: bool) -> str:
+    if frame.remask[row, i]:
+        return "hidden again"
+    if not frame.write[row, i]:
+        return "kept" if visible else "hidden"
+    if not was_visible:
+        return "written"
+    return "changed" if frame.changed[row, i] else "rewritten, unchanged"
 
 
 def _write(path: Path, content: bytes) -> None:

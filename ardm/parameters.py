@@ -11,6 +11,7 @@ import ast
 import difflib
 import io
 import json
+import os
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,16 @@ from typing import Any
 
 from ardm.types import InputError
 
-__all__ = ["Parameter", "non_default", "parse_assignments", "read_notebook", "read_parameters", "validate"]
+__all__ = [
+    "Parameter",
+    "non_default",
+    "parse_assignments",
+    "read_notebook",
+    "read_parameters",
+    "validate",
+    "write_notebook",
+    "write_whole",
+]
 
 FORM = "name: type = value  # in [low, high]: meaning"
 ITEMS = {"bool": bool, "int": int, "float": float, "str": str}
@@ -82,6 +92,23 @@ def read_notebook(path: Path) -> dict[str, Any]:
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
         raise InputError(f"{path} is not a notebook of format 4: save it once with JupyterLab")
     return notebook
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the file so that nobody ever sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_notebook(notebook: dict[str, Any], path: Path) -> None:
+    """Write the notebook whole, formatted as Jupyter does."""
+    import nbformat
+
+    write_whole(path, nbformat.writes(nbformat.from_dict(notebook), indent=1).rstrip("\n") + "\n")
 
 
 def read_parameters(path: Path) -> tuple[Parameter, ...]:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ardm import __version__
-from ardm.parameters import non_default, read_notebook, read_parameters, validate
+from ardm.checks import steady
+from ardm.parameters import non_default, read_notebook, read_parameters, validate, write_notebook
 from ardm.types import InputError
 
 __all__ = [
@@ -36,9 +37,7 @@ __all__ = [
     "provenance_line",
     "record",
     "recorded",
-    "short_path",
     "stale_key",
-    "write_whole",
 ]
 
 VOLATILE = {"collapsed", "execution", "jupyter", "papermill", "scrolled", "trusted"}  # metadata that changes no result
@@ -59,16 +58,13 @@ class Result:
     ran: bool = True
 
 
-# One run -----------------------------------------------------------------------------------------------------------------
-
-
 def execute(
     notebook: Path,
     output: Path,
     parameters: Mapping[str, Any] | None = None,
     *,
     progress: bool = True,
-    timeout: float | None = None,
+    timeout: int | None = None,
 ) -> Result:
     """Run ``notebook`` in its own folder and put the executed copy at ``output``, whole or not at all.
 
@@ -78,6 +74,8 @@ def execute(
     declared = read_parameters(notebook)
     changed = non_default(declared, validate(declared, parameters or {}, notebook.stem))
     key = stale_key(notebook)
+    if output.resolve() == notebook.resolve():
+        raise InputError(f"{output} is the notebook itself: choose another folder for the executed copy")
     check_writable(output)
     part = output.with_name(f".{output.stem}.{os.getpid()}.part.ipynb")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
@@ -85,16 +83,18 @@ def execute(
     start = time.perf_counter()
     try:
         why = _run_cells(notebook, part, changed, progress, timeout)
-        ardm = {"key": key, "parameters": changed, "seconds": round(time.perf_counter() - start, 1)}
-        _write_notebook(_steady(read_notebook(part), ardm), failed if why else output)
+        executed = steady(read_notebook(part))
+        seconds = round(time.perf_counter() - start, 1)
+        executed["metadata"]["ardm"] = {"key": key, "parameters": changed, "seconds": seconds}
+        write_notebook(executed, failed if why else output)
     finally:
         part.unlink(missing_ok=True)
     if why:
-        raise RunFailed(f"{notebook.stem} failed in {why}; the notebook up to there is {short_path(failed)}")
-    return Result(notebook, output, key, ardm["seconds"])
+        raise RunFailed(f"{notebook.stem} failed in {why}; the notebook up to there is {failed}")
+    return Result(notebook, output, key, seconds)
 
 
-def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress: bool, timeout: float | None) -> str:
+def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress: bool, timeout: int | None) -> str:
     """Run with papermill into ``part``; returns why a cell failed, in one line, or nothing."""
     try:
         import papermill
@@ -118,7 +118,7 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
     except papermill.PapermillExecutionError as error:
         return f"cell [{error.exec_count}]: {' '.join(f'{error.ename}: {error.evalue}'.split())[:300]}"
     except CellTimeoutError:
-        return f"{_last_cell(part)}: it took longer than {timeout:g} s"
+        return f"{_last_cell(part)}: it took longer than {timeout} s"
     except DeadKernelError:
         return f"{_last_cell(part)}: its kernel died; a machine short of memory does that"
     except NoSuchKernel as error:
@@ -132,8 +132,8 @@ def _literal(path: Path) -> str:
 
 
 def _last_cell(part: Path) -> str:
-    started = [c for c in read_notebook(part)["cells"] if c["cell_type"] == "code" and c["metadata"]["papermill"]["start_time"]]
-    return f"cell [{len(started)}]"
+    codes = [cell["metadata"]["papermill"] for cell in read_notebook(part)["cells"] if cell["cell_type"] == "code"]
+    return f"cell [{sum(bool(code['start_time']) for code in codes)}]"
 
 
 def check_writable(output: Path) -> None:
@@ -150,15 +150,6 @@ def check_writable(output: Path) -> None:
         raise InputError(f"{output} is a folder: remove it, or choose another place for the result")
 
 
-def short_path(path: Path) -> str:
-    """The path as seen from the current folder, when it lies in it."""
-    path = path.resolve()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-# Many runs ---------------------------------------------------------------------------------------------------------------
-
-
 def execute_stale(notebooks: Sequence[Path], into: Path, *, jobs: int | None = None, force: bool = False) -> list[Result]:
     """Execute every notebook whose copy in ``into`` is absent or older than what it depends on, ``jobs`` at a time.
 
@@ -171,7 +162,9 @@ def execute_stale(notebooks: Sequence[Path], into: Path, *, jobs: int | None = N
         raise InputError(f"jobs={jobs}: it is at least 1")
     before = {output: recorded(output) or {} for output in tasks}
     keys = {output: stale_key(notebook) for output, notebook in tasks.items()}
-    stale = [output for output in tasks if force or before[output].get("key") != keys[output] or before[output]["parameters"]]
+    stale = [
+        output for output in tasks if force or before[output].get("key") != keys[output] or before[output].get("parameters")
+    ]
     stale.sort(key=lambda output: before[output].get("seconds", math.inf), reverse=True)
     print(f"{len(tasks) - len(stale)} of {len(tasks)} notebooks are up to date", flush=True)
     if stale:
@@ -211,7 +204,8 @@ def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
 
 def _run_child(notebook: Path, output: Path, threads: int, say: Connection) -> None:
     os.setsid()  # Ctrl-C in a terminal reaches the parent alone, which then stops its children
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     os.environ.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
     try:
         execute(notebook, output, progress=False)
@@ -223,61 +217,23 @@ def _run_child(notebook: Path, output: Path, threads: int, say: Connection) -> N
 
 
 def _outcome(ours: Connection, child: BaseProcess, notebook: Path) -> str:
+    """What the child said: why it failed, or nothing."""
     try:
-        return ours.recv()
+        why = ours.recv()
     except EOFError:
-        child.join()
-        return f"{notebook.stem}: its process ended with code {child.exitcode}"
-    finally:
-        ours.close()
+        why = None
+    ours.close()
+    child.join()
+    return f"{notebook.stem}: its process ended with code {child.exitcode}" if why is None else why
 
 
 def _stop(children: list[BaseProcess]) -> None:
     """Interrupt the children, so that each shuts its kernel down and removes its half-written copy."""
     for child in children:
-        os.kill(child.pid, signal.SIGINT)
+        child.terminate()
     for child in children:
         child.join(timeout=20)
         child.kill()
-
-
-# Executed copies ---------------------------------------------------------------------------------------------------------
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write the file so that nobody ever sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write_notebook(notebook: dict[str, Any], path: Path) -> None:
-    import nbformat
-
-    write_whole(path, nbformat.writes(nbformat.from_dict(notebook), indent=1).rstrip("\n") + "\n")
-
-
-def _steady(notebook: dict[str, Any], ardm: dict[str, Any]) -> dict[str, Any]:
-    """The executed notebook without what differs from run to run: times, paths, versions, random ids."""
-    metadata = notebook["metadata"]
-    metadata.pop("papermill", None)
-    metadata.get("language_info", {}).pop("version", None)
-    metadata["ardm"] = ardm
-    for cell in notebook["cells"]:
-        for name in ("execution", "papermill"):
-            cell["metadata"].pop(name, None)
-        if not cell["metadata"].get("tags", True):
-            del cell["metadata"]["tags"]
-        if "injected-parameters" in cell["metadata"].get("tags", ()):
-            cell["id"] = "injected-parameters"
-    states = metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    text = json.dumps(notebook)
-    for number, model in enumerate(states):
-        text = text.replace(model, f"{number:032x}")
-    return json.loads(text)
 
 
 def recorded(executed: Path) -> dict[str, Any] | None:
@@ -304,42 +260,33 @@ def record(executed: Path, notebook: Path) -> None:
     for name in ("kernelspec", "language_info", "widgets"):
         stored["metadata"].pop(name, None)
         stored["metadata"] |= {name: fresh["metadata"][name]} if name in fresh["metadata"] else {}
-    _write_notebook(stored, notebook)
-
-
-# What a result depends on ------------------------------------------------------------------------------------------------
+    write_notebook(stored, notebook)
 
 
 def project_root(path: Path) -> Path:
     """The nearest folder at or above ``path`` that holds a ``pyproject.toml``."""
-    for folder in (path.resolve(), *path.resolve().parents):
-        if (folder / "pyproject.toml").is_file():
-            return folder
+    above = (path.resolve(), *path.resolve().parents)
+    if root := next((folder for folder in above if (folder / "pyproject.toml").is_file()), None):
+        return root
     raise InputError(f"{path} lies in no project: no folder above it has a pyproject.toml")
 
 
 def stale_key(notebook: Path) -> str:
     """SHA-256 of all that decides the outputs: sources, the package, ``data/``, the lock, and which corpora are here."""
+    from ardm import corpora
+
     root = project_root(notebook)
-    cells = [
-        (
-            cell["cell_type"],
-            "".join(cell["source"]),
-            {name: value for name, value in cell["metadata"].items() if name not in VOLATILE},
-            cell.get("attachments"),
-        )
-        for cell in read_notebook(notebook)["cells"]
-    ]
+    cells = [_source(cell) for cell in read_notebook(notebook)["cells"]]
     files = [*root.glob("ardm/**/*.py"), *root.glob("data/**/*"), root / "requirements.lock"]
     known = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
     digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in known.items() if "/." not in name}
-    return hashlib.sha256(json.dumps([cells, digests, _corpora_here()], sort_keys=True).encode()).hexdigest()
+    here = [name for name in corpora.names() if corpora.locate(name)]
+    return hashlib.sha256(json.dumps([cells, digests, here], sort_keys=True).encode()).hexdigest()
 
 
-def _corpora_here() -> list[str]:
-    from ardm import corpora
-
-    return [name for name in corpora.names() if corpora.locate(name)]
+def _source(cell: dict[str, Any]) -> list[Any]:
+    steady = {name: value for name, value in cell["metadata"].items() if name not in VOLATILE}
+    return [cell["cell_type"], "".join(cell["source"]), steady, cell.get("attachments")]
 
 
 def provenance() -> dict[str, str | int]:
@@ -388,7 +335,7 @@ def _commit(root: Path) -> str:
     head = _ask("git", "rev-parse", "--short=12", "HEAD", folder=root)
     if not head or Path(top).resolve() != root:
         return "unknown"
-    return head + "+changes" * bool(_ask("git", "status", "--porcelain", folder=root))
+    return head + "+changes" * bool(_ask("git", "--no-optional-locks", "status", "--porcelain", folder=root))
 
 
 def _cpu() -> str:

@@ -88,7 +88,15 @@ def vendor_mathjax(target: Path) -> None:
 def fetch_mathjax(folder: Path) -> Path:
     said = ""
     for npm in npm_commands():
-        command = [*npm, "pack", f"mathjax@{MATHJAX}", "--prefer-offline", "--fetch-retries=1", "--loglevel=error"]
+        command = [
+            *npm,
+            "pack",
+            f"mathjax@{MATHJAX}",
+            "--prefer-offline",
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+            "--loglevel=error",
+        ]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         archive = folder / f"mathjax-{MATHJAX}.tgz"
         if done.returncode == 0 and archive.is_file():

@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fix", action="store_true", help="repair ids and metadata in place")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all in notebooks/")
     options = parser.parse_args(arguments)
-    paths = options.notebooks or sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths = options.notebooks or sorted((ROOT / "notebooks").glob("[!.]*.ipynb"))
     wrong = 0
     for path in paths:
         before = path.read_text("utf8")
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
             if json.loads(before) != notebook:
                 path.write_text(after, "utf8")
         for line in faults(notebook):
-            print(f"{path}: {line}")
+            print(f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}: {line}")
             wrong += 1
     return int(wrong > 0)
 

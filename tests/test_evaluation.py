@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from ardm.evaluation import share, unigram_distance, unigram_floor
+from ardm.evaluation import ranking, share, unigram_distance, unigram_floor
 from ardm.laws import agreement
 from ardm.types import InputError
 
@@ -50,3 +50,15 @@ def test_masks_are_not_a_finished_sequence():
     law = agreement(5)
     with pytest.raises(InputError, match="masks"):
         unigram_distance(torch.full((2, 5), law.vocab_size), law)
+
+
+def test_ranking_is_the_share_of_pairs_in_order():
+    g = torch.Generator().manual_seed(0)
+    score = torch.randint(6, (60,), generator=g).double()  # many ties
+    positive = torch.rand(60, generator=g) < 0.4
+    a, b = score[positive][:, None], score[~positive][None]
+    assert ranking(score, positive) == pytest.approx(((a > b).double() + 0.5 * (a == b)).mean().item())
+    assert ranking(positive.double(), positive) == 1.0
+    assert ranking(-positive.double(), positive) == 0.0
+    with pytest.raises(InputError, match="at least one"):
+        ranking(score, torch.zeros(60, dtype=torch.bool))

@@ -30,7 +30,9 @@ copy: str = "in the open"  # any text
 def declare(folder: Path, *sources: str) -> Path:
     """A notebook with one parameters cell for each source."""
     path = folder / "05_training.ipynb"
-    cells = [{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": s.splitlines(keepends=True)} for s in sources]
+    cells = [
+        {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": s.splitlines(keepends=True)} for s in sources
+    ]
     path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}))
     return path
 
@@ -183,7 +185,9 @@ def test_texts_are_read_by_the_declared_type(declared, text, value):
     assert type(read) is type(value)
 
 
-@pytest.mark.parametrize("texts", [["steps=1e3"], ["fast=1"], ["nfe="], ["steps"], ["=3"], ["steps=1", "steps=2"], ["rate=inf"]])
+@pytest.mark.parametrize(
+    "texts", [["steps=1e3"], ["fast=1"], ["nfe="], ["steps"], ["=3"], ["steps=1", "steps=2"], ["rate=inf"]]
+)
 def test_texts_that_are_no_such_value_are_refused(declared, texts):
     with pytest.raises(InputError):
         parse_assignments(declared, texts, "05_training")

@@ -1,0 +1,244 @@
+"""Numbers a notebook states: how they are printed and glued, when two agree, and that nbval compares them so."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ardm.checks import agree, exact, measured, steady
+from ardm.types import InputError
+
+CONFTEST = Path(__file__).resolve().parent.parent / "notebooks" / "conftest.py"
+STATE = "application/vnd.jupyter.widget-state+json"
+RECORD = "application/papermill.record/text/plain"
+
+
+@pytest.fixture
+def glued(monkeypatch):
+    """What would be handed to the prose of the book, by key."""
+    found = {}
+    monkeypatch.setattr("IPython.get_ipython", lambda: True)
+    monkeypatch.setattr("myst_nb.glue", lambda key, text, display: found.update({key: text if not display else "displayed"}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("stated", "line", "key", "prose"),
+    [
+        (("valid", 0.5212, {"tolerance": 0.05}), "valid = 0.521 (checked to within 0.050)", "valid", "0.521"),
+        (
+            ("Valid, 8 calls", 52.12, {"tolerance": 5, "unit": "%"}),
+            "Valid, 8 calls = 52.1 % (checked to within 5.0)",
+            "valid-8-calls",
+            "52.1 %",
+        ),
+        (("loss", 2, {"tolerance": 0.125, "digits": 1, "key": "k"}), "loss = 2.0 (checked to within 0.125)", "k", "2.0"),
+        (("drift", -0.0001, {"tolerance": 0.1}), "drift = 0.00 (checked to within 0.10)", "drift", "0.00"),
+        (("edits", 12345.6, {"tolerance": 300}), "edits = 12346 (checked to within 300)", "edits", "12346"),
+        (("valid", None, {"tolerance": 0.05}), "valid: not measured here", "valid", "not measured here"),
+    ],
+)
+def test_a_measured_number_is_printed_with_its_tolerance_and_glued(capsys, glued, stated, line, key, prose):
+    name, value, options = stated
+    measured(name, value, **options)
+    assert capsys.readouterr().out == line + "\n"
+    assert glued == {key: prose}
+
+
+def test_an_exact_value_is_printed_and_glued(capsys, glued):
+    exact("calls", 32)
+    exact("law", "agreement", unit="corpus", key="which")
+    exact("text", None)
+    assert capsys.readouterr().out == "calls = 32\nlaw = agreement corpus\ntext: not measured here\n"
+    assert glued == {"calls": "32", "which": "agreement corpus", "text": "not measured here"}
+
+
+def test_numbers_of_torch_and_numpy_are_numbers(capsys):
+    import numpy as np
+    import torch
+
+    measured("a", torch.tensor(0.25), tolerance=0.01)
+    measured("b", np.float32(0.25), tolerance=0.01)
+    assert capsys.readouterr().out == "a = 0.250 (checked to within 0.010)\nb = 0.250 (checked to within 0.010)\n"
+
+
+def test_without_a_notebook_nothing_is_displayed(capsys):
+    measured("valid", 0.5, tolerance=0.1)
+    assert capsys.readouterr().out == "valid = 0.50 (checked to within 0.10)\n"
+
+
+@pytest.mark.parametrize("tolerance", [0, -0.1, float("nan"), float("inf")])
+def test_a_tolerance_is_above_zero_and_finite(tolerance):
+    with pytest.raises(InputError, match="tolerance of 'valid'"):
+        measured("valid", 0.5, tolerance=tolerance)
+
+
+def test_what_is_no_statement_is_refused(capsys):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="'valid' is"):
+            measured("valid", value, tolerance=0.1)
+    with pytest.raises(ValueError, match="nan"):
+        exact("valid", float("nan"))
+    with pytest.raises(InputError, match="not one line"):
+        measured(" ", 1, tolerance=0.1)
+    with pytest.raises(InputError, match="several lines"):
+        exact("valid", "a\nb")
+    with pytest.raises(InputError, match="unit"):
+        measured("valid", 1, tolerance=0.1, unit="a = b")
+    assert capsys.readouterr().out == ""
+
+
+STATED = "seed 1\nvalid = 0.521 nats (checked to within 0.050)\ndone"
+
+
+@pytest.mark.parametrize("fresh", [STATED, *(STATED.replace("0.521", value) for value in ("0.571", "0.471", "0.55"))])
+def test_texts_agree_up_to_the_tolerance(fresh):
+    assert agree(STATED, fresh) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.521", "0.572", "line 2: 'valid' is 0.572 where 0.521 is stored, further than the tolerance 0.050"),
+        ("0.521", "-0.521", "line 2: 'valid' is -0.521 where 0.521 is stored, further than the tolerance 0.050"),
+        ("0.050)", "0.500)", "line 2: 'valid' is checked to within 0.500 where 0.050 is stored"),
+        ("nats", "bits", "line 2: 'valid = 0.521 bits (checked"),
+        ("valid", "invalid", "line 2: 'invalid = 0.521"),
+        ("0.521", "nan", "line 2: 'valid = nan"),
+        ("seed 1", "seed 2", "line 1: 'seed 2' where 'seed 1' is stored"),
+        ("\ndone", "", "2 lines where 3 are stored"),
+        ("valid = 0.521 nats (checked to within 0.050)", "valid: not measured here", "line 2: 'valid: not"),
+    ],
+)
+def test_any_other_difference_is_told(old, new, message):
+    said = agree(STATED, STATED.replace(old, new, 1))
+    assert said is not None
+    assert said.startswith(message)
+
+
+def test_an_exact_line_has_no_tolerance():
+    assert agree("calls = 32", "calls = 33") == "line 1: 'calls = 33' where 'calls = 32' is stored"
+
+
+def test_two_runs_leave_the_same_steady_notebook():
+    def run(model: str, moment: str) -> dict:
+        view = {
+            "output_type": "display_data",
+            "metadata": {},
+            "data": {"application/vnd.jupyter.widget-view+json": {"model_id": model}},
+        }
+        cell = {"cell_type": "code", "id": moment, "source": "", "outputs": [view], "execution_count": 1}
+        cell["metadata"] = {"papermill": {"start": moment}, "execution": {"at": moment}, "tags": ["injected-parameters"]}
+        state = {STATE: {"state": {model: {"at": f"IPY_MODEL_{model}"}}}}
+        return {
+            "cells": [cell],
+            "metadata": {"papermill": {"path": moment}, "language_info": {"version": moment}, "widgets": state},
+        }
+
+    one, other = steady(run("a1" * 16, "monday")), steady(run("b2" * 16, "friday"))
+    assert one == other
+    assert one["metadata"]["widgets"][STATE]["state"] == {"0" * 32: {"at": "IPY_MODEL_" + "0" * 32}}
+
+
+def stream(text: str) -> dict:
+    return nbformat.v4.new_output("stream", name="stdout", text=text)
+
+
+def glue(text: str) -> dict:
+    return nbformat.v4.new_output("display_data", data={RECORD: repr(text)}, metadata={"scrapbook": {"name": "valid"}})
+
+
+def store(folder: Path, name: str, source: str, *outputs: dict, tags: tuple[str, ...] = ()) -> None:
+    """A notebook of one cell that was run and left ``outputs``."""
+    metadata = {"tags": list(tags)} if tags else {}
+    cell = nbformat.v4.new_code_cell(source, id="only", execution_count=1, outputs=list(outputs), metadata=metadata)
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": ""}}), folder / name
+    )
+
+
+def say(value: str, tolerance: str = "0.050") -> str:
+    return f"valid = {value} (checked to within {tolerance})\n"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory) -> tuple[dict[str, str], str]:
+    """One run of nbval over many small notebooks: the outcome of each, and all that was reported."""
+    folder = tmp_path_factory.mktemp("book") / "notebooks"
+    folder.mkdir()
+    shutil.copy(CONFTEST, folder)
+    here = "from pathlib import Path\nfrom ardm import corpora\n"
+    here += "corpora.locate = lambda name: None if name == 'absent' else Path('here')\n"
+    (folder.parent / "conftest.py").write_text(here)
+    printed = f"print({say('0.521')!r}, end='')"
+    store(folder, "within.ipynb", printed, stream(say("0.571")))
+    store(folder, "outside.ipynb", printed, stream(say("0.572")))
+    store(folder, "tolerance.ipynb", printed, stream(say("0.521", "0.500")))
+    store(folder, "unstated.ipynb", "print('valid = 0.521')", stream("valid = 0.522\n"))
+    store(folder, "missing.ipynb", "pass", stream(say("0.521")))
+    store(
+        folder,
+        "real.ipynb",
+        "from ardm.checks import measured\nmeasured('valid', 0.521, tolerance=0.05)",
+        stream(say("0.53")),
+        glue("0.53"),
+    )
+    store(
+        folder, "result.ipynb", "1 + 1", nbformat.v4.new_output("execute_result", data={"text/plain": "3"}, execution_count=1)
+    )
+    html = "from IPython.display import HTML, display\ndisplay(HTML('<b>2</b>'))"
+    bold = {"text/html": "<b>3</b>", "text/plain": "<IPython.core.display.HTML object>"}
+    store(folder, "html.ipynb", html, nbformat.v4.new_output("display_data", data=bold))
+    store(folder, "absent.ipynb", printed, stream(say("9.000")), tags=("needs-absent",))
+    store(folder, "present.ipynb", printed, stream(say("9.000")), tags=("needs-novel",))
+    store(folder, "raises.ipynb", "1 / 0", tags=("needs-absent",))
+    store(folder, "ignored.ipynb", printed, stream(say("9.000")), tags=("nbval-ignore-output",))
+    words = [sys.executable, "-m", "pytest", "--nbval", "-v", "--color=no", "-p", "no:cacheprovider", "notebooks"]
+    ran = subprocess.run(words, cwd=folder.parent, capture_output=True, text=True)
+    outcomes = dict(re.findall(r"^notebooks/(\w+)\.ipynb::Cell 0 (PASSED|FAILED)", ran.stdout, re.MULTILINE))
+    return outcomes, ran.stdout + ran.stderr
+
+
+def test_nbval_compares_stated_numbers_to_within_their_tolerance(compared):
+    outcomes, report = compared
+    assert outcomes == {
+        "within": "PASSED",
+        "outside": "FAILED",
+        "tolerance": "FAILED",
+        "unstated": "FAILED",
+        "missing": "FAILED",
+        "real": "PASSED",
+        "result": "FAILED",
+        "html": "FAILED",
+        "absent": "PASSED",
+        "present": "FAILED",
+        "raises": "FAILED",
+        "ignored": "PASSED",
+    }, report
+
+
+def test_nbval_says_what_differs_and_what_was_not_compared(compared):
+    _, report = compared
+    assert "stdout, line 1: 'valid' is 0.521 where 0.572 is stored, further than the tolerance 0.050" in report
+    assert "'valid' is checked to within 0.050 where 0.500 is stored" in report
+    assert "corpus absent is absent: outputs of 1 cells not compared" in report
+    assert re.search(r"not compared =*\nnotebooks/absent.ipynb::Cell 0\n", report)
+    assert "corpus novel is absent" not in report
+
+
+def test_plain_pytest_needs_no_nbval_and_another_nbval_is_named(tmp_path):
+    shutil.copy(CONFTEST, tmp_path)
+    (tmp_path / "test_one.py").write_text("def test_one():\n    pass\n")
+    code = "import sys, pytest; sys.modules['nbval.plugin'] = {}; sys.exit(pytest.main(['-q', '-p', 'no:nbval', '-p', 'no:cacheprovider']))"
+    absent = subprocess.run([sys.executable, "-c", code.format(None)], cwd=tmp_path, capture_output=True, text=True)
+    assert absent.returncode == 0, absent.stdout + absent.stderr
+    other = "type(sys)('nbval.plugin')\nsys.modules['nbval.plugin'].IPyNbCell = object\n"
+    changed = subprocess.run([sys.executable, "-c", code.replace("{}; ", other)], cwd=tmp_path, capture_output=True, text=True)
+    assert changed.returncode != 0
+    assert "this conftest.py needs nbval 0.11" in changed.stdout + changed.stderr

@@ -1,0 +1,172 @@
+"""The command line: bad input is one line and status 2, a run is whole or not there, Ctrl-C leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_runs import SLEEP, files, kernels, make_project, text_of, wait_for, write
+
+from ardm import cli, corpora, runs
+from ardm.cli import main
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """The folder of notebooks of a small project, as the current folder."""
+    folder = make_project(tmp_path / "project")
+    monkeypatch.setattr(corpora, "names", lambda: ())
+    monkeypatch.chdir(folder)
+    before = signal.getsignal(signal.SIGTERM)
+    yield folder
+    signal.signal(signal.SIGTERM, before)
+
+
+def ardm(folder: Path, *words: str, **options) -> subprocess.Popen:
+    """``python -m ardm`` in a process of its own."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen([sys.executable, "-m", "ardm", *words], cwd=folder, **options)
+
+
+def test_bad_parameters_are_one_line_with_status_2_and_nothing_runs(notebooks):
+    write(notebooks / "05_training.ipynb", "open('it-ran', 'w')")
+    child = ardm(notebooks, "run", "05_training", "-p", "step=2", "-p", "steps=11")
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert out == ""
+    assert err == (
+        "ardm: unknown parameter 'step' of 05_training: did you mean 'steps'? It takes steps; "
+        "parameter 'steps' of 05_training is 11, not int in [1, 10].\n"
+    )
+    assert files(notebooks) == ["05_training.ipynb"]
+    assert not (notebooks.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "05_trainin_"], "no notebook '05_trainin_': did you mean 05_training?"),
+        (["run", "zzz"], "no notebook 'zzz': there are 05_training, 06_gate, 06_more."),
+        (["run", "06"], "'06' may be 06_gate, 06_more: write more of it"),
+        (["run", "05", "--out", "06_gate.ipynb"], "cannot write in the folder 06_gate.ipynb"),
+        (["run", "05", "-p", "stepps=2"], "did you mean 'steps'? It takes steps."),
+        (["run", "05", "-p", "steps=many"], "parameter 'steps' of 05_training is 'many', not int in [1, 10]."),
+        (["run", "05", "-p", "steps=0"], "parameter 'steps' of 05_training is 0, not int in [1, 10]."),
+        (["run", "05", "-p", "steps"], "'steps' is not of the form name=value"),
+        (["run"], "the following arguments are required: NOTEBOOK"),
+        (["walk"], "invalid choice: 'walk'"),
+        (["execute", "--jobs", "0"], "jobs=0: it is at least 1"),
+        (["record"], "is not an executed copy of 05_training"),
+    ],
+)
+def test_every_other_bad_input_is_one_line_with_status_2(notebooks, capsys, monkeypatch, words, said):
+    for name in ("05_training", "06_gate", "06_more"):
+        write(notebooks / f"{name}.ipynb", "1")
+    monkeypatch.setattr(runs, "_run_cells", lambda *_: pytest.fail("it ran"))
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ardm: ")
+    assert said.lower() in err.lower()
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_a_run_is_found_by_its_prefix_named_by_its_parameters_and_summed_up_last(notebooks, capsys, monkeypatch):
+    glued = "from IPython.display import display\ndisplay({'application/papermill.record/text/plain': 'x'}, raw=True)"
+    picture = 'from IPython.display import SVG\nSVG(\'<svg xmlns="http://www.w3.org/2000/svg" id="drawn"/>\')'
+    write(notebooks / "05_training.ipynb", "print('$a$', steps)", glued, picture)
+    assert main(["run", "05", "-p", "steps=4", "--html"]) == 0
+    out, err = capsys.readouterr()
+    folder = notebooks.parent / "runs" / "05_training" / "steps=4"
+    assert out.split() == ["../runs/05_training/steps=4/05_training.ipynb", "../runs/05_training/steps=4/05_training.html"]
+    assert "not able to be represented" not in err
+    assert files(folder) == ["05_training.html", "05_training.ipynb", "run.json"]
+    assert text_of(folder / "05_training.ipynb") == "$a$ 4\n"
+    summary = json.loads((folder / "run.json").read_text())
+    assert list(summary) == ["notebook", "parameters", "changed", "key", "provenance", "seconds"]
+    assert (summary["parameters"], summary["changed"]) == ({"steps": 4}, {"steps": 4})
+
+    page = (folder / "05_training.html").read_text()
+    assert "$a$ 4" in page
+    assert "drawn" in page
+    assert "<img" in page
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=[\"'](?!data:)", page)
+    assert not re.search(r"@import|url\(['\"]?(https?:)?//", page)
+
+    # The same run again, failing this time: the old summary is gone before it begins.
+    monkeypatch.setattr(runs, "_run_cells", lambda *_: pytest.fail("as planned"))
+    with pytest.raises(pytest.fail.Exception, match="as planned"):
+        main(["run", "05", "-p", "steps=4"])
+    assert "run.json" not in files(folder)
+
+
+def test_a_failing_cell_is_one_line_with_status_1(notebooks, capsys):
+    write(notebooks / "05_training.ipynb", "1 / 0")
+    assert main(["run", "05_training.ipynb", "--out", "out"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        "ardm: 05_training failed in cell [2]: ZeroDivisionError: division by zero; "
+        "the notebook up to there is out/05_training.failed.ipynb"
+    )
+    assert files(notebooks / "out") == ["05_training.failed.ipynb"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_result_and_no_kernel(notebooks, number, status):
+    write(notebooks / "05_training.ipynb", f"open('started', 'w')\n{SLEEP}")
+    child = ardm(notebooks, "run", "05", "--out", "out")
+    assert wait_for((notebooks / "started").exists)
+    assert len(kernels(notebooks)) == 1
+    os.kill(child.pid, number)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == status
+    assert "Traceback" not in err
+    if number == signal.SIGINT:
+        assert err.splitlines()[-1] == "ardm: interrupted; nothing half-written was left"
+    assert files(notebooks / "out") == []
+    assert wait_for(lambda: kernels(notebooks) == [])
+
+
+def test_parameters_are_listed(notebooks, capsys):
+    write(notebooks / "05_training.ipynb", "1")
+    assert main(["parameters", "05"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "type", "default", "range", "meaning"]
+    assert row.split() == ["steps", "int", "3", "in", "[1,", "10]", "steps"]
+
+
+def test_execute_and_record_fill_the_stored_notebook(notebooks, capsys):
+    notebook = write(notebooks / "05_training.ipynb", "print(steps)")
+    assert main(["execute"]) == 0
+    assert main(["execute"]) == 0
+    assert "1 of 1 notebooks are up to date" in capsys.readouterr().out
+    assert main(["record"]) == 0
+    assert text_of(notebook) == "3\n"
+    assert main(["execute"]) == 0  # recording changes no key
+    assert "1 of 1 notebooks are up to date" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({}, "defaults"),
+        ({"steps": 2000, "seed": 1}, "seed=1,steps=2000"),
+        ({"nfe": [4, 8], "fast": True, "rate": 3e-4}, "fast=true,nfe=4+8,rate=0.0003"),
+    ],
+)
+def test_a_folder_is_named_readably(changed, name):
+    assert cli._folder_name(changed) == name
+
+
+def test_names_that_are_no_folder_stay_apart():
+    values = ["a/b", "a-b", "a b", "../up", "a,seed=1", "x" * 300, "x" * 301]
+    names = [cli._folder_name({"text": value}) for value in values]
+    assert len(set(names)) == len(values)
+    assert all("/" not in name and len(name) < 120 for name in names)

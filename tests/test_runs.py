@@ -1,0 +1,303 @@
+"""Runs: executed copies are whole or absent, stale ones are seen, and what made a result is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ardm import corpora, runs
+from ardm.runs import RunFailed, execute, execute_stale, record, recorded, stale_key
+from ardm.types import InputError
+
+STEPS = "steps: int = 3  # in [1, 10]: steps"
+SLEEP = "import time\ntime.sleep(60)"
+
+
+def write(path: Path, *sources: str, tags: dict[int, list[str]] | None = None) -> Path:
+    """A notebook with a parameters cell and one code cell for each source; ``tags`` by the position of the source."""
+    cells = [nbformat.v4.new_code_cell(STEPS, id="parameters", metadata={"tags": ["parameters"]})]
+    for number, source in enumerate(sources):
+        metadata = {"tags": tags[number]} if tags and number in tags else {}
+        cells.append(nbformat.v4.new_code_cell(source, id=f"cell-{number}", metadata=metadata))
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def make_project(root: Path) -> Path:
+    """A small project of its own; returns its folder of notebooks."""
+    for folder in ("ardm", "data", "notebooks"):
+        (root / folder).mkdir(parents=True)
+    for name in ("pyproject.toml", "requirements.lock", "ardm/gate.py", "data/registry.json"):
+        (root / name).write_text("")
+    return root / "notebooks"
+
+
+def text_of(path: Path) -> str:
+    """All that the executed notebook printed."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(output.text for cell in cells for output in cell.get("outputs", ()) if output.output_type == "stream")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def kernels(folder: Path) -> list[int]:
+    """The processes whose working folder is ``folder``: a notebook's kernel is one."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve() and b"ipykernel" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition, seconds: float = 30) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return bool(condition())
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "names", lambda: ("novel",))
+    monkeypatch.setattr(corpora, "locate", lambda name: None)
+    return make_project(tmp_path / "project")
+
+
+def test_a_run_uses_the_parameters_and_the_notebooks_folder(notebooks, tmp_path):
+    notebook = write(notebooks / "01_toy.ipynb", "from pathlib import Path\nprint(steps, Path.cwd().name)")
+    output = tmp_path / "out {x}" / "01_toy.ipynb"
+    result = execute(notebook, output, {"steps": 7}, progress=False)
+    assert text_of(output) == "7 notebooks\n"
+    assert files(output.parent) == ["01_toy.ipynb"]
+    assert recorded(output) == {"key": stale_key(notebook), "parameters": {"steps": 7}, "seconds": result.seconds}
+    executed = nbformat.read(output, as_version=4)
+    assert "papermill" not in executed.metadata
+    assert "version" not in executed.metadata.language_info
+    assert not any("papermill" in cell.metadata or cell.metadata.get("tags") == [] for cell in executed.cells)
+    assert str(tmp_path) not in output.read_text()
+    with pytest.raises(InputError, match="run with steps=7: only a run with the default"):
+        record(output, notebook)
+
+
+def test_a_failing_cell_leaves_a_marked_notebook_and_no_result(notebooks, tmp_path):
+    notebook = write(notebooks / "02_bad.ipynb", "print('before')", "raise ValueError('no\\nway')", "print('after')")
+    output = tmp_path / "02_bad.ipynb"
+    with pytest.raises(RunFailed) as caught:
+        execute(notebook, output, progress=False)
+    failed = tmp_path / "02_bad.failed.ipynb"
+    assert str(caught.value) == f"02_bad failed in cell [3]: ValueError: no way; the notebook up to there is {failed}"
+    assert not output.exists()
+    assert text_of(failed) == "before\n"
+    assert "An Exception was encountered" in failed.read_text()
+    write(notebook, "print('mended')")
+    execute(notebook, output, progress=False)
+    assert files(tmp_path) == ["02_bad.ipynb", "project"]
+
+
+def test_a_cell_that_takes_too_long_and_a_dead_kernel_are_failures(notebooks, tmp_path):
+    slow, dead = write(notebooks / "slow.ipynb", SLEEP), write(notebooks / "dead.ipynb", "import os\nos._exit(9)")
+    with pytest.raises(RunFailed, match=r"slow failed in cell \[2\]: it took longer than 1 s"):
+        execute(slow, tmp_path / "slow.ipynb", progress=False, timeout=1)
+    with pytest.raises(RunFailed, match=r"dead failed in cell \[2\]: its kernel died"):
+        execute(dead, tmp_path / "dead.ipynb", progress=False)
+    assert kernels(notebooks) == []
+
+
+def test_nothing_runs_when_the_input_or_the_place_is_bad(notebooks, tmp_path, monkeypatch):
+    notebook = write(notebooks / "01_toy.ipynb", "1")
+    monkeypatch.setattr(runs, "_run_cells", lambda *_: pytest.fail("it ran"))
+    (tmp_path / "taken").write_text("")
+    for place in (tmp_path / "taken" / "01_toy.ipynb", tmp_path / "taken" / "deep" / "01_toy.ipynb"):
+        with pytest.raises(InputError, match=r"cannot write in the folder .*taken.*: choose another"):
+            execute(notebook, place)
+    with pytest.raises(InputError, match="is a folder"):
+        execute(notebook, notebooks)
+    with pytest.raises(InputError, match="is the notebook itself"):
+        execute(notebook, notebook)
+    with pytest.raises(InputError, match="'steps' of 01_toy is 11, not int in"):
+        execute(notebook, tmp_path / "out.ipynb", {"steps": 11})
+    with pytest.raises(InputError, match="lies in no project"):
+        stale_key(write(tmp_path / "lost.ipynb", "1"))
+
+
+def test_the_key_changes_with_all_that_decides_the_outputs_and_nothing_else(notebooks, monkeypatch):
+    notebook = write(notebooks / "01_toy.ipynb", "print(1)")
+    root = notebooks.parent
+    seen = [stale_key(notebook)]
+
+    content = json.loads(notebook.read_text())
+    content["cells"][1] |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": "1\n"}], "execution_count": 5}
+    content["cells"][1]["metadata"]["papermill"] = {"duration": 1}
+    notebook.write_text(json.dumps(content))
+    (root / "data" / ".cache").write_text("hidden")
+    (root / "ardm" / "notes.txt").write_text("no source")
+    assert stale_key(notebook) == seen[0]
+
+    def tag() -> None:
+        content["cells"][1]["metadata"]["tags"] = ["hide-input"]
+        notebook.write_text(json.dumps(content))
+
+    def edit() -> None:
+        content["cells"][1]["source"] = ["print(2)"]
+        notebook.write_text(json.dumps(content))
+
+    changes = [
+        tag,
+        edit,
+        lambda: (root / "ardm" / "gate.py").write_text("u = 0"),
+        lambda: (root / "ardm" / "deep").mkdir() or (root / "ardm" / "deep" / "rule.py").write_text(""),
+        lambda: (root / "data" / "results.csv").write_text("1"),
+        lambda: (root / "requirements.lock").write_text("torch"),
+        lambda: monkeypatch.setattr(corpora, "locate", lambda name: Path(name)),
+    ]
+    for change in changes:
+        change()
+        assert stale_key(notebook) not in seen
+        seen.append(stale_key(notebook))
+
+
+def test_only_stale_copies_are_executed_and_one_failure_stops_no_other(notebooks, tmp_path, capsys):
+    environment = "import os\nprint(os.environ['OMP_NUM_THREADS'])"
+    good, other = write(notebooks / "a.ipynb", environment), write(notebooks / "b.ipynb", "print(2)")
+    into = tmp_path / "executed"
+    first = execute_stale([good, other], into, jobs=2)
+    assert [result.ran for result in first] == [True, True]
+    assert text_of(into / "a.ipynb") == f"{max(1, runs._cores() // 2)}\n"
+    assert files(into) == ["a.ipynb", "b.ipynb"]
+    shown = capsys.readouterr().out
+    assert "[1/2] " in shown
+    assert "[2/2] " in shown
+
+    stamp = (into / "a.ipynb").stat().st_mtime_ns
+    whole = (into / "b.ipynb").read_text()
+    (into / "b.ipynb").write_text(whole[: len(whole) // 2])  # a half file is not taken for a whole one
+    bad = write(notebooks / "c.ipynb", "1 / 0")
+    with pytest.raises(RunFailed, match=r"1 of 2 notebooks failed: c failed in cell \[2\]: ZeroDivisionError"):
+        execute_stale([good, other, bad], into)
+    assert (into / "a.ipynb").stat().st_mtime_ns == stamp
+    assert (into / "b.ipynb").read_text().splitlines() != []
+    assert text_of(into / "b.ipynb") == "2\n"
+    assert files(into) == ["a.ipynb", "b.ipynb", "c.failed.ipynb"]
+    assert [result.ran for result in execute_stale([good, other], into)] == [False, False]
+
+
+def test_the_longest_starts_first_and_bad_requests_are_refused(notebooks, tmp_path, monkeypatch):
+    names = [write(notebooks / f"{name}.ipynb", "1") for name in "abc"]
+    for notebook, seconds in zip(names[:2], (1, 9), strict=True):
+        old = {"nbformat": 4, "cells": [], "metadata": {"ardm": {"key": "old", "parameters": {}, "seconds": seconds}}}
+        (tmp_path / notebook.name).write_text(json.dumps(old))
+    order = []
+    monkeypatch.setattr(runs, "_run_all", lambda tasks, jobs: order.extend(n.stem for n, _ in tasks) or ["stopped"])
+    with pytest.raises(RunFailed):
+        execute_stale(names, tmp_path)
+    assert order == ["c", "b", "a"]
+    with pytest.raises(InputError, match="jobs=0"):
+        execute_stale(names, tmp_path, jobs=0)
+    with pytest.raises(InputError, match="same name"):
+        execute_stale([names[0], notebooks / "deep" / "a.ipynb"], tmp_path)
+
+
+def test_an_interrupt_stops_every_child_and_its_kernel(notebooks, tmp_path):
+    done, slow = write(notebooks / "a.ipynb", "print(1)"), write(notebooks / "b.ipynb", f"open('started', 'w')\n{SLEEP}")
+    into = tmp_path / "executed"
+    code = "import sys; from pathlib import Path; from ardm.runs import execute_stale\n"
+    code += "execute_stale([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), jobs=2)"
+    words = [sys.executable, "-c", code, into, done, slow]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert wait_for(lambda: (notebooks / "started").exists() and (into / "a.ipynb").exists())
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait(30) != 0
+    assert wait_for(lambda: kernels(notebooks) == [])
+    assert files(into) == ["a.ipynb"]
+    assert recorded(into / "a.ipynb")["key"] == stale_key(done)
+
+
+def executed_copy(notebook: Path, output: Path) -> dict:
+    """What a run of ``notebook`` might leave, without running it."""
+    content = json.loads(notebook.read_text())
+    for count, cell in enumerate(content["cells"], start=1):
+        cell |= {"id": f"other-{count}", "execution_count": count, "outputs": []}
+    content["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "1\n"}]
+    content["metadata"] |= {
+        "ardm": {"key": stale_key(notebook), "parameters": {}, "seconds": 1},
+        "language_info": {"name": "python"},
+    }
+    output.write_text(json.dumps(content))
+    return content
+
+
+def test_record_copies_outputs_and_keeps_the_rest(notebooks, tmp_path):
+    notebook = write(notebooks / "01_toy.ipynb", "print(1)", "2", tags={1: ["hide-input"]})
+    before = nbformat.read(notebook, as_version=4)
+    executed_copy(notebook, tmp_path / "copy.ipynb")
+    record(tmp_path / "copy.ipynb", notebook)
+    after = nbformat.read(notebook, as_version=4)
+    nbformat.validate(after)
+    assert text_of(notebook) == "1\n"
+    assert [(c.id, c.source, c.metadata) for c in after.cells] == [(c.id, c.source, c.metadata) for c in before.cells]
+    assert [cell.execution_count for cell in after.cells] == [1, 2, 3]
+    assert "ardm" not in after.metadata
+    once = notebook.read_bytes()
+    assert once.endswith(b"}\n")
+    assert not once.endswith(b"\n\n")
+    assert b"\n {\n" not in once
+    record(tmp_path / "copy.ipynb", notebook)
+    assert notebook.read_bytes() == once
+
+
+def test_record_refuses_what_is_stale_or_not_a_run(notebooks, tmp_path):
+    notebook = write(notebooks / "01_toy.ipynb", "print(1)")
+    with pytest.raises(InputError, match="is not an executed copy"):
+        record(tmp_path / "absent.ipynb", notebook)
+    with pytest.raises(InputError, match="is not an executed copy"):
+        record(notebook, notebook)
+    executed_copy(notebook, tmp_path / "copy.ipynb")
+    (notebooks.parent / "ardm" / "gate.py").write_text("changed = 1")
+    stored = notebook.read_bytes()
+    with pytest.raises(InputError, match="older than 01_toy"):
+        record(tmp_path / "copy.ipynb", notebook)
+    assert notebook.read_bytes() == stored
+
+
+def test_provenance_names_versions_and_no_path(tmp_path, capsys):
+    made = runs.provenance()
+    assert list(made) == ["commit", "ardm", "python", "torch", "numpy", "device", "cpu", "cores"]
+    assert all(made.values())
+    runs.print_provenance()
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert "/" not in line.replace("@", "")
+    assert made["commit"] in line
+
+
+def test_the_commit_is_that_of_the_project_or_unknown(tmp_path):
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=n", "-c", "user.email=n@n", *words], cwd=tmp_path, check=True, capture_output=True
+        )
+
+    assert runs._commit(tmp_path) == "unknown"
+    git("init")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a.txt").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "one")
+    head = runs._commit(tmp_path)
+    assert len(head) == 12
+    assert runs._commit(tmp_path / "inner") == "unknown"
+    (tmp_path / "inner" / "a.txt").write_text("2")
+    assert runs._commit(tmp_path) == head + "+changes"
