@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,10 +60,12 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     """Show ``fig`` in the notebook and keep it with its data.
 
     ``id`` starts with ``fig-`` and names the figure in the whole book. ``caption`` and ``alt`` (what a reader who cannot see it
-    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png`` and ``ID.csv`` whole into
-    ``folder``, by default ``_build/figures``, and closes the figure.
+    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.csv`` and ``ID.json`` (words and
+    provenance), each whole, into ``folder``, by default ``_build/figures``, and closes the figure.
     """
     from IPython.display import display
+
+    from ardm.runs import provenance
 
     if not id.startswith("fig-"):
         raise InputError(f"figure id {id!r}: it starts with fig-")
@@ -78,8 +81,10 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"{id}.png", picture.getvalue())
     _write(folder / f"{id}.csv", data.to_csv(index=False).encode())
+    words = {"id": id, "caption": caption, "alt": alt}
+    _write(folder / f"{id}.json", (json.dumps({**words, "provenance": provenance()}, indent=1) + "\n").encode())
     bundle = {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": f"<figure {id}>"}
-    display(bundle, metadata={"ardm": {"figure": {"id": id, "caption": caption, "alt": alt}}}, raw=True)
+    display(bundle, metadata={"ardm": {"figure": words}}, raw=True)
 
 
 def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: str = "_") -> tuple[Figure, pd.DataFrame]:

@@ -27,9 +27,8 @@ def gate_loss(
     *,
     sparsity: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy of the gate against "this token should be overwritten", in nats, plus ``sparsity`` times its mean probability.
-
-    Averaged over the positions in ``where``.
+    """Binary cross-entropy of the gate against "this token should be overwritten", in nats, plus ``sparsity`` times its mean
+    probability; both averaged over the positions in ``where``.
     """
     weight = where.float()
     per_token = F.binary_cross_entropy_with_logits(logit, label, reduction="none") + sparsity * logit.sigmoid()

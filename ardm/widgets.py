@@ -88,13 +88,13 @@ def player(trace: Trace, words: tuple[str, ...], *, id: str, row: int = 0, separ
         )
     data = json.dumps(frames).replace("</", "<\\/")
     script = SCRIPT.replace("ID", json.dumps(id), 1).replace("FRAMES", data, 1)
-    script = script.replace("SEPARATOR", json.dumps(separator)).replace("FIRST", str(len(frames) - 1))
-    label = html.escape(f"Step of the recorded sampling, 0 to {len(frames) - 1}")
+    script = script.replace("SEPARATOR", json.dumps(separator)).replace("FIRST", X = len(frames) - 1
+    label = html.escape(f"Step of the recorded sampling, 0 to {last}")
     return HTML(
         f'<div class="ardm-player" id="{html.escape(id)}"><style>{STYLE}</style>'
         f'<div class="text" aria-live="off"></div><div class="bar"><button type="button" class="back">Back</button>'
         f'<button type="button" class="play">Play</button><button type="button" class="next">Next</button>'
-        f'<input type="range" min="0" max="{len(frames) - 1}" step="1" aria-label="{label}"><output aria-live="polite"></output></div>'
+        f'<input type="range" min="0" max="{last}" step="1" aria-label="{label}"><output aria-live="polite"></output></div>'
         f"{KEY}</div><script>{script}</script>"
     )
 

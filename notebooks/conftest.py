@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from ardm import corpora
 from ardm.checks import GLUED, agree
 
@@ -31,7 +30,9 @@ def _require_hooks() -> None:
     expected = ["self", "test", "ref", "skip_compare"]
     method = getattr(IPyNbCell, "compare_outputs", None)
     if method is None or list(inspect.signature(method).parameters) != expected:
-        raise pytest.UsageError(f"this conftest.py needs nbval 0.11, with IPyNbCell.compare_outputs({', '.join(expected)})")
+        raise pytest.UsageError(
+            f"this conftest.py needs nbval 0.11, with IPyNbCell.compare_outputs({', '.join(expected)})"
+        )
 
 
 if IPyNbCell is not None:
@@ -42,7 +43,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Put our comparison in front of nbval's, on each cell of the notebooks in this folder."""
     if IPyNbCell is not None and isinstance(item, IPyNbCell):
         exactly = item.compare_outputs
-        item.compare_outputs = lambda test, ref, skip_compare=None: _compare(item, exactly, test, ref)
+        item.compare_outputs = lambda test, ref, skip_compare=None: _compare(
+            item, exactly, test, ref
+        )
 
 
 def _compare(item: Any, exactly: Any, fresh: list[Any], stored: list[Any]) -> bool:
@@ -51,18 +54,29 @@ def _compare(item: Any, exactly: Any, fresh: list[Any], stored: list[Any]) -> bo
         item.user_properties += [(SKIPPED, corpus) for corpus in absent]
         return True
     settled, complaints = _settle(fresh, stored)
-    same = exactly(settled, stored, (*item.parent.skip_compare, *_glued(fresh), *_glued(stored)))
+    same = exactly(
+        settled, stored, (*item.parent.skip_compare, *_glued(fresh), *_glued(stored))
+    )
     if not same:
         item.comparison_traceback += complaints
     return same
 
 
 def _needed(cell: Any) -> list[str]:
-    return [tag.removeprefix(NEEDS) for tag in cell.metadata.get("tags", ()) if tag.startswith(NEEDS)]
+    return [
+        tag.removeprefix(NEEDS)
+        for tag in cell.metadata.get("tags", ())
+        if tag.startswith(NEEDS)
+    ]
 
 
 def _glued(outputs: list[Any]) -> set[str]:
-    return {kind for output in outputs for kind in output.get("data", {}) if kind.startswith(GLUED)}
+    return {
+        kind
+        for output in outputs
+        for kind in output.get("data", {})
+        if kind.startswith(GLUED)
+    }
 
 
 def _settle(fresh: list[Any], stored: list[Any]) -> tuple[list[Any], list[str]]:
@@ -101,6 +115,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
                 if name == SKIPPED:
                     cells[corpus].add(report.nodeid)
     for corpus in sorted(cells):
-        terminalreporter.section(f"corpus {corpus} is absent: outputs of {len(cells[corpus])} cells not compared", yellow=True)
+        terminalreporter.section(
+            f"corpus {corpus} is not here: outputs of {len(cells[corpus])} cells not compared",
+            yellow=True,
+        )
         for nodeid in sorted(cells[corpus]):
             terminalreporter.line(nodeid)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -68,7 +70,8 @@ def test_numbers_of_torch_and_numpy_are_numbers(capsys):
     assert capsys.readouterr().out == "a = 0.250 (checked to within 0.010)\nb = 0.250 (checked to within 0.010)\n"
 
 
-def test_without_a_notebook_nothing_is_displayed(capsys):
+def test_outside_a_notebook_nothing_is_glued(capsys, monkeypatch):
+    monkeypatch.setattr("myst_nb.glue", lambda *_, **__: pytest.fail("glued"))
     measured("valid", 0.5, tolerance=0.1)
     assert capsys.readouterr().out == "valid = 0.50 (checked to within 0.10)\n"
 
@@ -154,91 +157,87 @@ def glue(text: str) -> dict:
     return nbformat.v4.new_output("display_data", data={RECORD: repr(text)}, metadata={"scrapbook": {"name": "valid"}})
 
 
-def store(folder: Path, name: str, source: str, *outputs: dict, tags: tuple[str, ...] = ()) -> None:
-    """A notebook of one cell that was run and left ``outputs``."""
+def cell(source: str, *outputs: dict, tags: tuple[str, ...] = ()) -> nbformat.NotebookNode:
+    """A cell that was run and left ``outputs``."""
     metadata = {"tags": list(tags)} if tags else {}
-    cell = nbformat.v4.new_code_cell(source, id="only", execution_count=1, outputs=list(outputs), metadata=metadata)
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": ""}}), folder / name
-    )
+    return nbformat.v4.new_code_cell(source, execution_count=1, outputs=list(outputs), metadata=metadata)
 
 
 def say(value: str, tolerance: str = "0.050") -> str:
     return f"valid = {value} (checked to within {tolerance})\n"
 
 
+PRINTED = f"print({say('0.521')!r}, end='')"
+REAL = "from ardm.checks import measured\nmeasured('valid', 0.521, tolerance=0.05)"
+HTML = "from IPython.display import HTML, display\ndisplay(HTML('<b>2</b>'))"
+BOLD = {"text/html": "<b>3</b>", "text/plain": "<IPython.core.display.HTML object>"}
+
+CASES = {
+    "within": ("PASSED", cell(PRINTED, stream(say("0.571")))),
+    "outside": ("FAILED", cell(PRINTED, stream(say("0.572")))),
+    "another tolerance": ("FAILED", cell(PRINTED, stream(say("0.521", "0.500")))),
+    "no tolerance": ("FAILED", cell("print('valid = 0.521')", stream("valid = 0.522\n"))),
+    "nothing printed": ("FAILED", cell("pass", stream(say("0.521")))),
+    "printed and glued": ("PASSED", cell(REAL, stream(say("0.53")), glue("0.53"))),
+    "glued no more": ("PASSED", cell(PRINTED, stream(say("0.53")), glue("0.53"))),
+    "result": ("FAILED", cell("1 + 1", nbformat.v4.new_output("execute_result", data={"text/plain": "3"}, execution_count=1))),
+    "html": ("FAILED", cell(HTML, nbformat.v4.new_output("display_data", data=BOLD))),
+    "corpus absent": ("PASSED", cell(PRINTED, stream(say("9.000")), tags=("needs-absent",))),
+    "corpus present": ("FAILED", cell(PRINTED, stream(say("9.000")), tags=("needs-novel",))),
+    "corpus absent and an exception": ("FAILED", cell("1 / 0", tags=("needs-absent",))),
+    "ignored": ("PASSED", cell(PRINTED, stream(say("9.000")), tags=("nbval-ignore-output",))),
+}
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory) -> tuple[dict[str, str], str]:
-    """One run of nbval over many small notebooks: the outcome of each, and all that was reported."""
+    """One run of nbval over a notebook with a cell for each case: the outcome of each, and all that was reported."""
     folder = tmp_path_factory.mktemp("book") / "notebooks"
     folder.mkdir()
     shutil.copy(CONFTEST, folder)
     here = "from pathlib import Path\nfrom ardm import corpora\n"
     here += "corpora.locate = lambda name: None if name == 'absent' else Path('here')\n"
     (folder.parent / "conftest.py").write_text(here)
-    printed = f"print({say('0.521')!r}, end='')"
-    store(folder, "within.ipynb", printed, stream(say("0.571")))
-    store(folder, "outside.ipynb", printed, stream(say("0.572")))
-    store(folder, "tolerance.ipynb", printed, stream(say("0.521", "0.500")))
-    store(folder, "unstated.ipynb", "print('valid = 0.521')", stream("valid = 0.522\n"))
-    store(folder, "missing.ipynb", "pass", stream(say("0.521")))
-    store(
-        folder,
-        "real.ipynb",
-        "from ardm.checks import measured\nmeasured('valid', 0.521, tolerance=0.05)",
-        stream(say("0.53")),
-        glue("0.53"),
-    )
-    store(
-        folder, "result.ipynb", "1 + 1", nbformat.v4.new_output("execute_result", data={"text/plain": "3"}, execution_count=1)
-    )
-    html = "from IPython.display import HTML, display\ndisplay(HTML('<b>2</b>'))"
-    bold = {"text/html": "<b>3</b>", "text/plain": "<IPython.core.display.HTML object>"}
-    store(folder, "html.ipynb", html, nbformat.v4.new_output("display_data", data=bold))
-    store(folder, "absent.ipynb", printed, stream(say("9.000")), tags=("needs-absent",))
-    store(folder, "present.ipynb", printed, stream(say("9.000")), tags=("needs-novel",))
-    store(folder, "raises.ipynb", "1 / 0", tags=("needs-absent",))
-    store(folder, "ignored.ipynb", printed, stream(say("9.000")), tags=("nbval-ignore-output",))
-    words = [sys.executable, "-m", "pytest", "--nbval", "-v", "--color=no", "-p", "no:cacheprovider", "notebooks"]
-    ran = subprocess.run(words, cwd=folder.parent, capture_output=True, text=True)
-    outcomes = dict(re.findall(r"^notebooks/(\w+)\.ipynb::Cell 0 (PASSED|FAILED)", ran.stdout, re.MULTILINE))
-    return outcomes, ran.stdout + ran.stderr
+    notebook = nbformat.v4.new_notebook(cells=[case for _, case in CASES.values()])
+    nbformat.write(notebook, folder / "toy.ipynb")
+    words = [sys.executable, "-m", "pytest", "--nbval", "--nbval-kernel-name=python3", "-rA", "--color=no", "notebooks"]
+    ran = subprocess.run([*words, "-p", "no:cacheprovider"], cwd=folder.parent, capture_output=True, text=True)
+    outcomes = re.findall(r"^(PASSED|FAILED) notebooks/toy\.ipynb::Cell (\d+)", ran.stdout, re.MULTILINE)
+    names = list(CASES)
+    return {names[int(number)]: outcome for outcome, number in outcomes}, ran.stdout + ran.stderr
 
 
 def test_nbval_compares_stated_numbers_to_within_their_tolerance(compared):
     outcomes, report = compared
-    assert outcomes == {
-        "within": "PASSED",
-        "outside": "FAILED",
-        "tolerance": "FAILED",
-        "unstated": "FAILED",
-        "missing": "FAILED",
-        "real": "PASSED",
-        "result": "FAILED",
-        "html": "FAILED",
-        "absent": "PASSED",
-        "present": "FAILED",
-        "raises": "FAILED",
-        "ignored": "PASSED",
-    }, report
+    assert outcomes == {name: outcome for name, (outcome, _) in CASES.items()}, report
 
 
 def test_nbval_says_what_differs_and_what_was_not_compared(compared):
     _, report = compared
     assert "stdout, line 1: 'valid' is 0.521 where 0.572 is stored, further than the tolerance 0.050" in report
     assert "'valid' is checked to within 0.050 where 0.500 is stored" in report
-    assert "corpus absent is absent: outputs of 1 cells not compared" in report
-    assert re.search(r"not compared =*\nnotebooks/absent.ipynb::Cell 0\n", report)
-    assert "corpus novel is absent" not in report
+    assert re.search(r"corpus absent is not here: outputs of 1 cells not compared =*\nnotebooks/toy.ipynb::Cell 9\n", report)
+    assert "corpus novel is not here" not in report
 
 
-def test_plain_pytest_needs_no_nbval_and_another_nbval_is_named(tmp_path):
-    shutil.copy(CONFTEST, tmp_path)
-    (tmp_path / "test_one.py").write_text("def test_one():\n    pass\n")
-    code = "import sys, pytest; sys.modules['nbval.plugin'] = {}; sys.exit(pytest.main(['-q', '-p', 'no:nbval', '-p', 'no:cacheprovider']))"
-    absent = subprocess.run([sys.executable, "-c", code.format(None)], cwd=tmp_path, capture_output=True, text=True)
-    assert absent.returncode == 0, absent.stdout + absent.stderr
-    other = "type(sys)('nbval.plugin')\nsys.modules['nbval.plugin'].IPyNbCell = object\n"
-    changed = subprocess.run([sys.executable, "-c", code.replace("{}; ", other)], cwd=tmp_path, capture_output=True, text=True)
-    assert changed.returncode != 0
-    assert "this conftest.py needs nbval 0.11" in changed.stdout + changed.stderr
+def load_conftest() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("notebooks_conftest", CONFTEST)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_plain_pytest_needs_no_nbval(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nbval.plugin", None)
+    module = load_conftest()
+    assert module.IPyNbCell is None
+    assert module.pytest_itemcollected(object()) is None
+
+
+@pytest.mark.parametrize("cell", [object, type("Cell", (), {"compare_outputs": lambda self, ref, test: True})])
+def test_an_nbval_without_the_hook_is_named_at_once(monkeypatch, cell):
+    other = ModuleType("nbval.plugin")
+    other.IPyNbCell = cell
+    monkeypatch.setitem(sys.modules, "nbval.plugin", other)
+    with pytest.raises(pytest.UsageError, match=r"needs nbval 0.11, with IPyNbCell.compare_outputs\(self, test, ref"):
+        load_conftest()

@@ -173,8 +173,8 @@ def test_a_rule_that_breaks_the_contract_is_caught(write, remask, word):
 def test_bad_starts_are_refused():
     with pytest.raises(InputError, match="steps=0"):
         refine(Random(), OneWay(), blank(B, L, V), 0, seed=0)
+    flat = lambda x, time: Prediction(torch.zeros(B, L, V), torch.zeros(B, L, 0))  # noqa: E731
     with pytest.raises(InputError, match="id 7"):
-        flat = lambda x, time: Prediction(torch.zeros(B, L, V), torch.zeros(B, L, 0))  # noqa: E731
         refine(flat, OneWay(), blank(B, L, V + 1), 1, seed=0)
     with pytest.raises(InputError, match="fixed position holds a mask"):
         refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, fixed=torch.ones(B, L, dtype=torch.bool))

@@ -43,9 +43,10 @@ def test_sampling_knows_no_rule():
 def test_the_core_needs_torch_numpy_scipy_safetensors_and_tqdm_alone():
     code = """
 import sys
+EXTRAS = set("pandas matplotlib seaborn pooch requests pydantic papermill nbformat IPython jaxtyping ipywidgets".split())
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {'pandas','matplotlib','seaborn','pooch','pydantic','papermill','nbformat','IPython','jaxtyping','ipywidgets','requests'}:
+        if name.split('.')[0] in EXTRAS:
             raise ImportError(name)
 sys.meta_path.insert(0, Block())
 import ardm.types, ardm.signals, ardm.prior, ardm.corruption, ardm.denoiser, ardm.laws, ardm.losses, ardm.gate, ardm.rules

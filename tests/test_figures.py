@@ -1,0 +1,92 @@
+"""A published figure: shown with its words, kept with its data, the same bytes each time."""
+
+import json
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+import torch
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from ardm.figures import COLOURS, publish, rewriting, style
+from ardm.sampling import Frame, Trace
+from ardm.types import InputError
+
+WORDS = {"caption": "Three points on a line.", "alt": "Three points rising from left to right."}
+DATA = pd.DataFrame({"x": [0, 1, 2], "y": [0, 1, 2]})
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    calls = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **options: calls.append((bundle, options)))
+    return calls
+
+
+def figure():
+    fig, ax = plt.subplots()
+    ax.plot(DATA["x"], DATA["y"])
+    return fig
+
+
+def test_publish_shows_keeps_and_repeats(tmp_path, shown):
+    style()
+    publish(figure(), id="fig-points", data=DATA, folder=tmp_path, **WORDS)
+    assert {p.name for p in tmp_path.iterdir()} == {"fig-points.png", "fig-points.csv", "fig-points.json"}
+    picture = (tmp_path / "fig-points.png").read_bytes()
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert pd.read_csv(tmp_path / "fig-points.csv").equals(DATA)
+    kept = json.loads((tmp_path / "fig-points.json").read_text())
+    assert kept["alt"] == WORDS["alt"] and kept["provenance"]["torch"] == torch.__version__
+    bundle, options = shown[0]
+    assert options["metadata"] == {"ardm": {"figure": {"id": "fig-points", **WORDS}}}
+    publish(figure(), id="fig-points", data=DATA, folder=tmp_path, **WORDS)
+    assert (tmp_path / "fig-points.png").read_bytes() == picture
+    assert shown[1][0] == bundle
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"id": "points"}, "starts with fig-"),
+        ({"alt": "plot"}, "alt='plot'"),
+        ({"caption": ""}, "caption=''"),
+        ({"data": DATA[:0]}, "empty"),
+    ],
+)
+def test_a_figure_without_words_or_data_is_refused(tmp_path, shown, change, named):
+    with pytest.raises(InputError, match=named):
+        publish(figure(), **{"id": "fig-points", "data": DATA, "folder": tmp_path, **WORDS, **change})
+    assert not shown and not list(tmp_path.iterdir())
+    plt.close("all")
+
+
+def trace() -> Trace:
+    """Three places, words a b c, mask 3: one write, then a change, a keep and a hide."""
+    start = torch.tensor([[3, 0, 1]])
+    yes = lambda *places: torch.tensor([[i in places for i in range(3)]])  # noqa: E731
+    none = yes()
+    first = Frame(torch.tensor([[2, 0, 3]]), yes(0), yes(2), none, {})
+    second = Frame(torch.tensor([[2, 1, 0]]), yes(0, 1, 2), none, yes(1), {})
+    zero = torch.zeros(1, dtype=torch.long)
+    return Trace(start, second.x, 2, zero, zero, zero, zero, (first, second))
+
+
+def test_the_grid_names_what_happened_to_each_token():
+    fig, table = rewriting(trace(), ("a", "b", "c"))
+    events = table.pivot(index="step", columns="position", values="event").to_numpy().tolist()
+    assert events == [
+        ["hidden", "given", "given"],
+        ["written", "kept", "hidden again"],
+        ["rewritten, unchanged", "changed", "written"],
+    ]
+    assert table[table["step"] == 2]["token"].tolist() == ["c", "b", "a"]
+    plt.close(fig)
+
+
+def test_rules_have_different_colours():
+    assert len(set(COLOURS.values())) == len(COLOURS)
