@@ -16,7 +16,9 @@ from typing import Any, NoReturn
 
 from ardm import __version__, runs
 from ardm.checks import GLUED
-from ardm.parameters import non_default, parse_assignments, read_parameters, write_whole
+from ardm.files import write_whole
+from ardm.parameters import non_default, parse_assignments, read_parameters
+from ardm.provenance import provenance
 from ardm.types import InputError
 
 __all__ = ["main"]
@@ -76,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     keep.set_defaults(command=_record)
     keep.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="as for run (default: all)")
     keep.add_argument("--from", dest="into", type=Path, metavar="DIR", help="folder of the executed copies")
+
+    model = commands.add_parser("train", help="train a published denoiser again from its recipe")
+    model.set_defaults(command=_train)
+    model.add_argument("name", metavar="NAME", help="agreement or tinyshakespeare")
+    model.add_argument("--out", type=Path, metavar="DIR", help="folder of the weights (default: data/models)")
     return parser
 
 
@@ -101,7 +108,7 @@ def _run(chosen: argparse.Namespace) -> None:
         "parameters": {parameter.name: parameter.default for parameter in declared} | values,
         "changed": changed,
         "key": result.key,
-        "provenance": runs.provenance(),
+        "provenance": provenance(),
         "seconds": result.seconds,
     }
     write_whole(summary, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
@@ -130,6 +137,12 @@ def _record(chosen: argparse.Namespace) -> None:
     for notebook in notebooks:
         runs.record(_copies(chosen, notebooks) / f"{notebook.stem}.ipynb", notebook)
     print(f"recorded the outputs of {len(notebooks)} notebooks")
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    from ardm.training import MODELS, publish_denoiser  # torch takes a second: only where it is needed
+
+    print(publish_denoiser(chosen.name, chosen.out or _here(MODELS)))
 
 
 # Where things lie --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ardm.files import write_whole
 from ardm.laws import Law, agreement
 from ardm.types import InputError, Int
 
@@ -189,7 +190,5 @@ def _fetch(name: str, entry: dict) -> bytes:
         content = got.read_bytes()
     target = _cache() / entry["file"]
     if target != got and hashlib.sha256(content).hexdigest() == entry["sha256"]:
-        partial = target.with_suffix(f".partial{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_whole(target, content)
     return content

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib import patches
 
+from ardm.files import write_whole
+from ardm.provenance import provenance
 from ardm.types import InputError
 
 if TYPE_CHECKING:
@@ -65,8 +66,6 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     """
     from IPython.display import display
 
-    from ardm.runs import provenance
-
     if not id.startswith("fig-"):
         raise InputError(f"figure id {id!r}: it starts with fig-")
     for name, words in (("caption", caption), ("alt", alt)):
@@ -79,10 +78,10 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     plt.close(fig)
     folder = folder or Path(__file__).resolve().parent.parent / "_build" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"{id}.png", picture.getvalue())
-    _write(folder / f"{id}.csv", data.to_csv(index=False).encode())
+    write_whole(folder / f"{id}.png", picture.getvalue())
+    write_whole(folder / f"{id}.csv", data.to_csv(index=False))
     words = {"id": id, "caption": caption, "alt": alt}
-    _write(folder / f"{id}.json", (json.dumps({**words, "provenance": provenance()}, indent=1) + "\n").encode())
+    write_whole(folder / f"{id}.json", json.dumps({**words, "provenance": provenance()}, indent=1) + "\n")
     bundle = {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": f"<figure {id}>"}
     display(bundle, metadata={"ardm": {"figure": words}}, raw=True)
 
@@ -139,9 +138,3 @@ def _event(frame: Frame, row: int, i: int, *, visible: bool, was_visible: bool) 
     if not was_visible:
         return "written"
     return "changed" if frame.changed[row, i] else "rewritten, unchanged"
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -11,7 +11,6 @@ import ast
 import difflib
 import io
 import json
-import os
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ardm.files import write_whole
 from ardm.types import InputError
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "read_parameters",
     "validate",
     "write_notebook",
-    "write_whole",
 ]
 
 FORM = "name: type = value  # in [low, high]: meaning"
@@ -92,16 +91,6 @@ def read_notebook(path: Path) -> dict[str, Any]:
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
         raise InputError(f"{path} is not a notebook of format 4: save it once with JupyterLab")
     return notebook
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write the file so that nobody ever sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_notebook(notebook: dict[str, Any], path: Path) -> None:

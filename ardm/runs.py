@@ -7,9 +7,7 @@ import json
 import logging
 import math
 import os
-import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,9 +18,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ardm import __version__
 from ardm.checks import steady
 from ardm.parameters import non_default, read_notebook, read_parameters, validate, write_notebook
+from ardm.provenance import cores
 from ardm.types import InputError
 
 __all__ = [
@@ -31,10 +29,7 @@ __all__ = [
     "check_writable",
     "execute",
     "execute_stale",
-    "print_provenance",
     "project_root",
-    "provenance",
-    "provenance_line",
     "record",
     "recorded",
     "stale_key",
@@ -169,7 +164,7 @@ def execute_stale(notebooks: Sequence[Path], into: Path, *, jobs: int | None = N
     print(f"{len(tasks) - len(stale)} of {len(tasks)} notebooks are up to date", flush=True)
     if stale:
         check_writable(stale[0])
-        failures = _run_all([(tasks[output], output) for output in stale], min(jobs or _cores(), len(stale)))
+        failures = _run_all([(tasks[output], output) for output in stale], min(jobs or cores(), len(stale)))
         if failures:
             raise RunFailed(f"{len(failures)} of {len(stale)} notebooks failed: {'; '.join(failures)}")
     after = {output: recorded(output) or {} for output in tasks}
@@ -180,7 +175,7 @@ def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
     """Run the tasks in ``jobs`` processes, one line of progress a start and a finish; returns what went wrong."""
     context = get_context("forkserver")  # a clean process to fork from, with the slow imports made once
     context.set_forkserver_preload(["ardm.runs", "papermill"])
-    threads, waiting, running, failures, done = max(1, _cores() // jobs), list(tasks), {}, [], 0
+    threads, waiting, running, failures, done = max(1, cores() // jobs), list(tasks), {}, [], 0
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -287,64 +282,3 @@ def stale_key(notebook: Path) -> str:
 def _source(cell: dict[str, Any]) -> list[Any]:
     steady = {name: value for name, value in cell["metadata"].items() if name not in VOLATILE}
     return [cell["cell_type"], "".join(cell["source"]), steady, cell.get("attachments")]
-
-
-def provenance() -> dict[str, str | int]:
-    """What made a result: commit, versions, device, processor. No path and no time of day."""
-    import numpy
-    import torch
-
-    from ardm.devices import pick_device
-
-    device = pick_device()
-    return {
-        "commit": _commit(Path(__file__).resolve().parent.parent),
-        "ardm": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "device": f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type,
-        "cpu": _cpu(),
-        "cores": _cores(),
-    }
-
-
-def provenance_line() -> str:
-    """The provenance as one line of plain text."""
-    made = provenance()
-    versions = " · ".join(f"{name} {made[name]}" for name in ("commit", "ardm", "python", "torch", "numpy", "device"))
-    return f"{versions} · {made['cpu']}, {made['cores']} cores"
-
-
-def print_provenance() -> None:
-    """Print the line that ends a notebook."""
-    print(provenance_line())
-
-
-def _ask(*command: str, folder: Path | None = None) -> str:
-    """What the command prints, or nothing when it is not there or fails."""
-    try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _commit(root: Path) -> str:
-    """The commit of the project, never of another repository that happens to lie around the package."""
-    top = _ask("git", "rev-parse", "--show-toplevel", folder=root)
-    head = _ask("git", "rev-parse", "--short=12", "HEAD", folder=root)
-    if not head or Path(top).resolve() != root:
-        return "unknown"
-    return head + "+changes" * bool(_ask("git", "--no-optional-locks", "status", "--porcelain", folder=root))
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return _ask("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

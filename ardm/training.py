@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,9 +18,11 @@ from ardm.corpora import Corpus, open_corpus
 from ardm.corruption import corrupt, mask_more
 from ardm.denoiser import Shape, Transformer
 from ardm.devices import generator, pick_device
+from ardm.files import whole
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
 from ardm.losses import denoising_loss, gate_loss
 from ardm.prior import prior_logit
+from ardm.provenance import provenance
 from ardm.sampling import draw
 from ardm.types import Denoiser, Float, InputError, Int, Step
 
@@ -217,10 +218,11 @@ def publish_denoiser(name: str, folder: Path = MODELS, *, device: torch.device |
     """Train the published recipe ``name`` and write ``folder/NAME.safetensors``, whole or not at all."""
     if name not in PUBLISHED:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(PUBLISHED)}")
-    from ardm.runs import provenance
-
     recipe, device = PUBLISHED[name], device or pick_device()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder} ({error.strerror}): name another folder with --out") from error
     corpus = open_corpus(recipe.corpus, recipe.length)
     began = time.perf_counter()
     model, losses = train_denoiser(recipe, corpus=corpus, device=device, progress=progress)
@@ -234,12 +236,8 @@ def publish_denoiser(name: str, folder: Path = MODELS, *, device: torch.device |
         "provenance": provenance(),
     }
     target = folder / f"{name}.safetensors"
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, partial, metadata={"ardm": json.dumps(facts)})
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(target) as part:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part, metadata={"ardm": json.dumps(facts)})
     return target
 
 

@@ -87,8 +87,11 @@ def player(trace: Trace, words: tuple[str, ...], *, id: str, row: int = 0, separ
             ]
         )
     data = json.dumps(frames).replace("</", "<\\/")
-    script = SCRIPT.replace("ID", json.dumps(id), 1).replace("FRAMES", data, 1)
-    script = script.replace("SEPARATOR", json.dumps(separator)).replace("FIRST", X = len(frames) - 1
+    last = len(frames) - 1
+    settings = {"ID": json.dumps(id), "SEPARATOR": json.dumps(separator), "FIRST": str(last), "FRAMES": data}  # data last
+    script = SCRIPT
+    for name, value in settings.items():
+        script = script.replace(name, value, 1)
     label = html.escape(f"Step of the recorded sampling, 0 to {last}")
     return HTML(
         f'<div class="ardm-player" id="{html.escape(id)}"><style>{STYLE}</style>'

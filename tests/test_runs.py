@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ardm import corpora, runs
+from ardm import corpora, provenance, runs
 from ardm.runs import RunFailed, execute, execute_stale, record, recorded, stale_key
 from ardm.types import InputError
 
@@ -176,7 +176,7 @@ def test_only_stale_copies_are_executed_and_one_failure_stops_no_other(notebooks
     into = tmp_path / "executed"
     first = execute_stale([good, other], into, jobs=2)
     assert [result.ran for result in first] == [True, True]
-    assert text_of(into / "a.ipynb") == f"{max(1, runs._cores() // 2)}\n"
+    assert text_of(into / "a.ipynb") == f"{max(1, provenance.cores() // 2)}\n"
     assert files(into) == ["a.ipynb", "b.ipynb"]
     shown = capsys.readouterr().out
     assert "[1/2] " in shown
@@ -274,10 +274,10 @@ def test_record_refuses_what_is_stale_or_not_a_run(notebooks, tmp_path):
 
 
 def test_provenance_names_versions_and_no_path(tmp_path, capsys):
-    made = runs.provenance()
+    made = provenance.provenance()
     assert list(made) == ["commit", "ardm", "python", "torch", "numpy", "device", "cpu", "cores"]
     assert all(made.values())
-    runs.print_provenance()
+    provenance.print_provenance()
     line = capsys.readouterr().out
     assert line.count("\n") == 1
     assert "/" not in line.replace("@", "")
@@ -290,14 +290,14 @@ def test_the_commit_is_that_of_the_project_or_unknown(tmp_path):
             ["git", "-c", "user.name=n", "-c", "user.email=n@n", *words], cwd=tmp_path, check=True, capture_output=True
         )
 
-    assert runs._commit(tmp_path) == "unknown"
+    assert provenance._commit(tmp_path) == "unknown"
     git("init")
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "a.txt").write_text("1")
     git("add", ".")
     git("commit", "-m", "one")
-    head = runs._commit(tmp_path)
+    head = provenance._commit(tmp_path)
     assert len(head) == 12
-    assert runs._commit(tmp_path / "inner") == "unknown"
+    assert provenance._commit(tmp_path / "inner") == "unknown"
     (tmp_path / "inner" / "a.txt").write_text("2")
-    assert runs._commit(tmp_path) == head + "+changes"
+    assert provenance._commit(tmp_path) == head + "+changes"

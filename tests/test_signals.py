@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -87,7 +87,6 @@ def test_gradients_by_finite_differences():
     assert forbidden.grad.isfinite().all()
 
 
-@settings(deadline=None)
 @given(st.lists(arrays(np.float64, st.integers(1, 20), elements=st.floats(-1e3, 1e3)), min_size=1, max_size=5))
 def test_standardiser_has_the_moments_of_everything_seen(batches):
     standard = Standardiser().train()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "ardm").glob("*.py")}
 RANK = {name: rank for rank, level in enumerate(
     [
-        {"types"},
+        {"types", "files", "provenance"},
         {"signals", "prior", "corruption", "denoiser", "laws", "devices", "losses", "parameters", "checks"},
         {"corpora", "gate", "evaluation", "sampling"},
         {"rules", "training", "runs"},
