@@ -53,6 +53,7 @@ book: install
 record: install
 	$(BIN)/ardm execute --into _build/executed
 	$(BIN)/ardm record
+	cp _build/figures/fig-rewriting.png book/_static/rewriting.png
 
 lab: $(VENV)/.ardm-lab
 	$(PY) -m jupyter lab notebooks

@@ -103,18 +103,18 @@ def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: 
             cells.append((t, i, names[token], _event(frame, row, i, visible=bool(known[i]), was_visible=bool(before[i]))))
     table = pd.DataFrame(cells, columns=["step", "position", "token", "event"])
 
-    fig, ax = plt.subplots(figsize=(0.62 * trace.x.shape[1], 0.3 * len(trace.frames) + 1.2))
+    fig, ax = plt.subplots(figsize=(0.66 * trace.x.shape[1], 0.3 * len(trace.frames) + 1.2))
     for cell in table.itertuples():
         face, ink = EVENTS[cell.event]
         ax.add_patch(patches.Rectangle((cell.position - 0.5, cell.step - 0.5), 1, 1, facecolor=face, edgecolor="white"))
         finished = cell.step == len(trace.frames)
         if finished or cell.event not in ("hidden", "kept", "hidden again"):
-            ax.text(cell.position, cell.step, cell.token.replace("\n", "⏎"), ha="center", va="center", fontsize=8, color=ink)
+            ax.text(cell.position, cell.step, cell.token.replace("\n", "⏎"), ha="center", va="center", fontsize=9.5, color=ink)
     ax.set(xlim=(-0.5, trace.x.shape[1] - 0.5), ylim=(len(trace.frames) + 0.5, -0.5), xlabel="position i", ylabel="step t")
     ax.xaxis.get_major_locator().set_params(integer=True)
     shown = [event for event in EVENTS if event in set(table["event"])]
     handles = [patches.Patch(facecolor=EVENTS[event][0], edgecolor="grey", label=event) for event in shown]
-    fig.legend(handles=handles, loc="outside upper left", ncols=len(shown), fontsize=9)
+    fig.legend(handles=handles, loc="outside upper left", ncols=len(shown), fontsize=10)
     sns.despine(fig, left=True, bottom=True)
     return fig, table
 

@@ -8,6 +8,7 @@ place only when it is whole and has passed the checks below, so an interrupted o
 from __future__ import annotations
 
 import argparse
+import ast
 import base64
 import copy
 import hashlib
@@ -28,6 +29,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+GLUED = "application/papermill.record/text/plain"  # how MyST-NB stores a glued text in a notebook
 STAMP = "build.json"  # inside the built book: they come and go together
 
 MATHJAX = "3.2.2"
@@ -188,6 +190,15 @@ def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
     return staged, figures
 
 
+def glued(notebook: dict) -> dict[str, str]:
+    """The texts that ``ardm.checks`` stated in an executed notebook, by key."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    texts = {
+        output.get("metadata", {}).get("scrapbook", {}).get("name"): output.get("data", {}).get(GLUED) for output in outputs
+    }
+    return {key: ast.literal_eval(text) for key, text in texts.items() if key and text}
+
+
 def repeated_ids(figures: list[Figure]) -> list[str]:
     """One line for each figure id that stands on more than one figure."""
     pages: dict[str, list[str]] = {}
@@ -197,14 +208,16 @@ def repeated_ids(figures: list[Figure]) -> list[str]:
 
 
 def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Figure]]:
-    """Fill ``source`` with everything Jupyter Book reads. Returns the pages and the figures."""
+    """Fill ``source`` with everything Jupyter Book reads. Returns the pages and the figures.
+
+    The numbers that a notebook states are handed to every page as a substitution named after it: ``{{ sampling["floor-04"] }}``.
+    """
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(root / name, source / name)
+    shutil.copy(root / "_toc.yml", source / "_toc.yml")
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__", "LICENSE.md", ".*"))
     entries = toc_entries(yaml.safe_load((root / "_toc.yml").read_text()))
-    figures, faults = [], []
+    figures, faults, numbers = [], [], {}
     for entry in entries:
         if not entry.startswith("notebooks/"):
             continue
@@ -220,12 +233,16 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
             faults.append(str(error))
             continue
         figures += found
+        numbers[re.sub(r"^\d+_", "", Path(entry).name)] = glued(notebook)
         path = source / f"{entry}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf8")
     faults += repeated_ids(figures)
     if faults:
         raise BookError("\n".join(faults))
+    config = yaml.safe_load((root / "_config.yml").read_text("utf8"))
+    config.setdefault("parse", {})["myst_substitutions"] = numbers
+    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=True), "utf8")
     return entries, figures
 
 

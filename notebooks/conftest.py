@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from ardm import corpora
 from ardm.checks import GLUED, agree
 
@@ -49,13 +50,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def _compare(item: Any, exactly: Any, fresh: list[Any], stored: list[Any]) -> bool:
-    absent = [corpus for corpus in _needed(item.cell) if corpora.locate(corpus) is None]
+    absent = [
+        corpus for corpus in _needed(item.cell) if corpora.locate(corpus) is None
+    ]
     if absent:
         item.user_properties += [(SKIPPED, corpus) for corpus in absent]
         return True
     settled, complaints = _settle(fresh, stored)
     same = exactly(
-        settled, stored, (*item.parent.skip_compare, *_glued(fresh), *_glued(stored))
+        settled,
+        stored,
+        (*item.parent.skip_compare, *_glued(fresh), *_glued(stored)),
     )
     if not same:
         item.comparison_traceback += complaints

@@ -136,6 +136,19 @@ def test_stage_takes_the_executed_notebooks_and_leaves_scripts_out(tmp_path: Pat
     assert staged == ["_config.yml", "_toc.yml", "book/index.md", "notebooks/a.ipynb", "notebooks/b.ipynb"]
 
 
+def test_numbers_of_the_notebooks_reach_every_page(tmp_path: Path) -> None:
+    """A text glued in 01_one is what ``{{ one["valid-share"] }}`` says on any page."""
+    stated = {
+        "output_type": "display_data",
+        "data": {"application/papermill.record/text/plain": "'52.1 %'"},
+        "metadata": {"scrapbook": {"name": "valid-share", "mime_prefix": "application/papermill.record/"}},
+    }
+    executed = tree(tmp_path, **{"01_one": notebook(printed(), stated), "b": notebook(printed())})
+    book.stage(tmp_path, executed, tmp_path / "source")
+    config = yaml.safe_load((tmp_path / "source" / "_config.yml").read_text())
+    assert config == {"title": "t", "parse": {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}}}}
+
+
 def test_two_figures_with_one_id_are_refused(tmp_path: Path) -> None:
     executed = tree(tmp_path, a=notebook(picture()), b=notebook(picture()))
     with pytest.raises(book.BookError, match=r"'fig-one' is used 2 times: notebooks/a, notebooks/b"):
