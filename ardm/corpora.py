@@ -143,6 +143,8 @@ def _cache() -> Path:
 
 def _places(entry: dict) -> list[Path]:
     given = os.environ.get("ARDM_DATA")
+    if given and not Path(given).is_dir():
+        raise InputError(f"ARDM_DATA={given}: there is no such folder; name one that exists, or unset it")
     folders = [Path(given), _cache()] if given else [_cache()]
     return [folder / entry["file"] for folder in folders]
 

@@ -65,6 +65,25 @@ def test_the_cache_is_used_without_ardm_data(registry, monkeypatch):
     assert corpora.text("hamlet") == TEXT
 
 
+def test_ardm_data_must_be_a_folder(registry, monkeypatch):
+    monkeypatch.setenv("ARDM_DATA", str(registry / "nowhere"))
+    with pytest.raises(InputError, match=r"ARDM_DATA=.*nowhere: there is no such folder"):
+        corpora.locate("hamlet")
+
+
+def test_a_download_that_is_not_itself_is_refused_and_not_kept(registry, monkeypatch):
+    """pooch itself checks the archive; a text that differs after unpacking is refused as well."""
+    import pooch
+
+    bad = registry / "long.zip"
+    with zipfile.ZipFile(bad, "w") as file:
+        file.writestr("long", "something else of the same kind" * 100)
+    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, path, fname: bad)
+    with pytest.raises(InputError, match="is not the registered"):
+        corpora.text("long")
+    assert not list((registry / "cache").iterdir())
+
+
 def test_a_wrong_checksum_names_the_file_and_the_fix(registry):
     (registry / "given" / "hamlet.txt").write_text(TEXT + "!")
     with pytest.raises(InputError, match=r"given/hamlet\.txt: SHA-256 .* is not the registered .*; remove it"):
