@@ -93,8 +93,9 @@ def test_times_run_from_one_down_and_every_call_counts():
     assert denoiser.times == [1.0, 0.75, 0.5, 0.25]
 
 
-def test_proposals_are_common_to_all_rules():
-    """At step 1 every rule meets the same proposals, whatever it then does with them."""
+def test_proposals_are_common_to_all_rules_at_every_step():
+    """With a denoiser that says the same of every text, every rule meets the same proposals, whatever it does with them."""
+    logits = torch.randn(1, L, V, generator=torch.Generator().manual_seed(2)).expand(B, L, V)
     seen = []
 
     class Spy:
@@ -102,13 +103,14 @@ def test_proposals_are_common_to_all_rules():
             self.rule = rule
 
         def __call__(self, step, generator):
-            seen.append((step.t, step.proposal)) if step.t == 1 else None
+            seen.append(step.proposal)
             return self.rule(step, generator)
 
     for rule in RULES.values():
-        refine(Random(), Spy(rule), blank(B, L, V), 3, seed=9)
-    assert all(torch.equal(proposal, seen[0][1]) for _, proposal in seen)
-    assert len(seen) == len(RULES)
+        refine(lambda x, time: Prediction(logits, logits[..., :D]), Spy(rule), blank(B, L, V), 3, seed=9)
+    assert len(seen) == 3 * len(RULES)
+    assert all(torch.equal(proposal, seen[i % 3]) for i, proposal in enumerate(seen))
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_same_seed_same_text_other_seed_other_text():

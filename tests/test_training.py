@@ -82,6 +82,7 @@ def test_gate_states_are_what_the_sampler_leaves(corpus, trained):
     V = corpus.vocab_size
     masked = gate_state(trained[0], x0, V, GateRecipe(own_errors=0.0, error_rate=0.0), generator(1, "x"), CPU)
     assert torch.equal(masked.is_mask, masked.x == V)
+    assert not torch.equal(masked.log_q, masked.log_q_before)  # the step before hid more
     assert torch.equal(masked.x[~masked.is_mask], x0[~masked.is_mask])
     filled = gate_state(trained[0], x0, V, GateRecipe(own_errors=1.0, error_rate=0.0), generator(1, "x"), CPU)
     assert not filled.is_mask.any()
