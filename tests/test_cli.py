@@ -18,7 +18,7 @@ from ardm.cli import main
 
 
 @pytest.fixture
-def notebooks(tmp_path, monkeypatch):
+def notebooks(tmp_path, monkeypatch, no_corpora):
     """The folder of notebooks of a small project, as the current folder."""
     folder = make_project(tmp_path / "project")
     monkeypatch.setattr(corpora, "names", lambda: ())

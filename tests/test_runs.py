@@ -71,7 +71,7 @@ def wait_for(condition, seconds: float = 30) -> bool:
 
 
 @pytest.fixture
-def notebooks(tmp_path, monkeypatch):
+def notebooks(tmp_path, monkeypatch, no_corpora):
     monkeypatch.setattr(corpora, "names", lambda: ("novel",))
     monkeypatch.setattr(corpora, "locate", lambda name: None)
     return make_project(tmp_path / "project")
