@@ -11,9 +11,8 @@ settings.load_profile("ardm")
 
 
 @pytest.fixture
-def no_corpora(tmp_path, monkeypatch):
+def no_corpora(tmp_path_factory, monkeypatch):
     """No real text lies anywhere, for this process and for those it starts."""
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
-    monkeypatch.setenv("ARDM_DATA", str(nothing))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(nothing))
+    nothing = str(tmp_path_factory.mktemp("nothing"))
+    monkeypatch.setenv("ARDM_DATA", nothing)
+    monkeypatch.setenv("XDG_CACHE_HOME", nothing)
