@@ -222,3 +222,35 @@ def test_a_page_wider_than_a_phone_is_seen(browser, planted: tuple[str, Path]) -
     (folder / "wide.html").write_text(f'{HEAD}<body><div style="width: 900px">x</div></body></html>')
     with Visit(browser, f"{address}/wide.html", viewport=PHONE) as visit:
         assert sideways(visit.page) > 0
+
+
+def test_the_player_moves_by_button_and_by_key(browser, address: str) -> None:
+    """From all hidden to the text that the page opens with, one step at a time, back again, and by the arrow keys."""
+    with Visit(browser, f"{address}/notebooks/00_quickstart.html", viewport=DESK) as visit:
+        player = visit.page.locator("#player-law")
+        words = player.locator(".text span")
+        finished = words.all_inner_texts()
+        slider, says = player.locator("input"), player.locator("output")
+        last = int(slider.get_attribute("max"))
+        assert "_" not in finished
+        slider.fill("0")
+        assert words.all_inner_texts() == ["_"] * len(finished)
+        assert says.inner_text() == "start"
+        for step in range(1, last + 1):
+            before = words.all_inner_texts()
+            player.locator(".next").click()
+            assert says.inner_text().startswith(f"step {step} of {last}")
+            moved = player.locator(".text span.new, .text span.changed, .text span.same, .text span.cover").count()
+            differ = sum(a != b for a, b in zip(before, words.all_inner_texts(), strict=True))
+            assert differ <= moved
+        assert words.all_inner_texts() == finished
+        player.locator(".back").click()
+        assert says.inner_text().startswith(f"step {last - 1} of")
+        slider.focus()
+        visit.page.keyboard.press("Home")
+        assert says.inner_text() == "start"
+        visit.page.keyboard.press("ArrowRight")
+        assert says.inner_text().startswith("step 1 of")
+        player.locator(".play").click()
+        visit.page.wait_for_function("() => document.querySelector('#player-law output').textContent.startsWith('step 3')")
+        assert not visit.faults
