@@ -75,7 +75,7 @@ def bits_per_token(
         for k in range(1, L + 1):
             hidden = (order < k).to(x0.device)
             log_q = log_prob_of(denoiser(torch.where(hidden, vocab_size, x0), k / L).logits, x0)
-            total -= ((log_q * hidden).sum(-1) / k).double().cpu()
+            total -= ((log_q * hidden).sum(-1) / k).cpu().double()
     return total / (repeats * L * math.log(2))
 
 
@@ -87,5 +87,5 @@ def ranking(score: Float[Tensor, " N"], positive: Bool[Tensor, " N"]) -> float:
     there, elsewhere = score[positive], score[~positive]
     if not len(there) or not len(elsewhere):
         raise InputError("ranking needs at least one positive and one negative")
-    statistic = mannwhitneyu(there.double().cpu().numpy(), elsewhere.double().cpu().numpy()).statistic
+    statistic = mannwhitneyu(there.cpu().double().numpy(), elsewhere.cpu().double().numpy()).statistic
     return float(statistic) / (len(there) * len(elsewhere))

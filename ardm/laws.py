@@ -159,7 +159,8 @@ class Oracle:
     error_rate: float = 0.05
 
     def __call__(self, x: Int[Tensor, "B L"], time: float) -> Prediction:
-        log_q = self.law.posterior(x, error_rate=self.error_rate).log().to(x.device)
+        log_q = self.law.posterior(x, error_rate=self.error_rate).log()
+        log_q = log_q.to(x.device, torch.float32 if x.device.type == "mps" else torch.float64)
         return Prediction(logits=log_q, hidden=log_q.new_zeros(*x.shape, 0))
 
 

@@ -85,6 +85,10 @@ class Standardiser(nn.Module):
         self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
         self.register_buffer("spread", torch.zeros((), dtype=torch.float64))  # sum of squared distances from the mean
 
+    def _apply(self, fn: object, recurse: bool = True) -> Standardiser:
+        """Stay where it is: three float64 numbers on the CPU serve every device, also those without float64 (MPS)."""
+        return self
+
     @property
     def variance(self) -> Tensor:
         return self.spread / self.count.clamp_min(1)
@@ -93,7 +97,7 @@ class Standardiser(nn.Module):
     def update(self, values: Float[Tensor, "..."], where: Bool[Tensor, "..."] | None = None) -> None:
         """Merge the finite ``values`` (those ``where`` it is true) into the running moments."""
         chosen = values if where is None else values[where]
-        chosen = chosen[chosen.isfinite()].double()
+        chosen = chosen[chosen.isfinite()].detach().cpu().double()
         if chosen.numel() == 0:
             return
         total = self.count + chosen.numel()
@@ -106,5 +110,5 @@ class Standardiser(nn.Module):
         """(values - mean) / standard deviation, after an update when in training mode."""
         if self.training:
             self.update(values, where)
-        scale = torch.where(self.variance > 1e-12, self.variance, 1.0).sqrt()
-        return (values - self.mean.to(values.dtype)) / scale.to(values.dtype)
+        scale = self.variance.sqrt().item() if self.variance > 1e-12 else 1.0
+        return (values - self.mean.item()) / scale

@@ -121,3 +121,12 @@ def test_standardiser_leaves_out_infinities_and_what_it_is_told_to():
     standard = Standardiser()
     standard(torch.tensor([1.0, torch.inf, 3.0, 50.0]), torch.tensor([True, True, True, False]))
     assert (standard.count.item(), standard.mean.item(), standard.variance.item()) == (2, 2.0, 1.0)
+
+
+def test_the_standardiser_stays_on_the_cpu_in_float64_whatever_its_gate_does():
+    """A device without float64 must be able to host the gate; the meta device stands for one here."""
+    standard = Standardiser()
+    standard(torch.tensor([1.0, 3.0]))
+    for moved in (standard.to("meta"), standard.half()):
+        assert moved.mean.device.type == "cpu" and moved.mean.dtype == torch.float64
+        assert moved.eval()(torch.tensor(4.0)).item() == 2.0
