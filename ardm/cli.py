@@ -140,8 +140,10 @@ def _record(chosen: argparse.Namespace) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    from ardm.training import MODELS, publish_denoiser  # torch takes a second: only where it is needed
+    from ardm.devices import pick_device  # torch takes a second: only where it is needed
+    from ardm.training import MODELS, publish_denoiser
 
+    print(f"training {chosen.name} on {pick_device()}", file=sys.stderr)
     print(publish_denoiser(chosen.name, chosen.out or _here(MODELS)))
 
 

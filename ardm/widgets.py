@@ -14,6 +14,7 @@ STYLE = """
 .ardm-player{border:1px solid #8886;border-radius:6px;padding:.8em 1em;margin:1em 0;font-size:.95em}
 .ardm-player .text{font-family:ui-monospace,Menlo,Consolas,monospace;line-height:1.9;min-height:8em;overflow-wrap:anywhere}
 .ardm-player .text span{padding:.1em .2em;border-radius:3px;white-space:pre-wrap}
+.ardm-player .letters span{padding:.1em 0}
 .ardm-player .hidden{opacity:.45}
 .ardm-player .new{background:#0072B2;color:#fff}
 .ardm-player .changed{background:#D55E00;color:#fff;text-decoration:underline}
@@ -92,10 +93,11 @@ def player(trace: Trace, words: tuple[str, ...], *, id: str, row: int = 0, separ
     script = SCRIPT
     for name, value in settings.items():
         script = script.replace(name, value, 1)
+    kind = "text" if separator else "text letters"
     label = html.escape(f"Step of the recorded sampling, 0 to {last}")
     return HTML(
         f'<div class="ardm-player" id="{html.escape(id)}"><style>{STYLE}</style>'
-        f'<div class="text" aria-live="off"></div><div class="bar"><button type="button" class="back">Back</button>'
+        f'<div class="{kind}" aria-live="off"></div><div class="bar"><button type="button" class="back">Back</button>'
         f'<button type="button" class="play">Play</button><button type="button" class="next">Next</button>'
         f'<input type="range" min="0" max="{last}" step="1" aria-label="{label}"><output aria-live="polite"></output></div>'
         f"{KEY}</div><script>{script}</script>"
