@@ -140,7 +140,7 @@ def train_gate(
     Only u is trained: how it meets the prior is chosen afterwards, by :meth:`~ardm.gate.OverwriteGate.combined`.
     A state is a corrupted sequence at a random step. In a share ``own_errors`` of the sequences the masks are filled with the
     denoiser's own proposals, as a sampler would leave them. The prediction of the step before, for the confidence change, is made
-    from the same sequence with more tokens hidden. So a step costs two forward calls, three with own errors.
+    from the same sequence with more tokens hidden. So a step costs two forward calls.
     """
     device = device or pick_device()
     data = generator(recipe.seed, "gate data")

@@ -170,3 +170,20 @@ def test_names_that_are_no_folder_stay_apart():
     names = [cli._folder_name({"text": value}) for value in values]
     assert len(set(names)) == len(values)
     assert all("/" not in name and len(name) < 120 for name in names)
+
+
+def test_train_makes_a_model_where_it_is_told_and_names_what_it_does_not_know(tmp_path, capsys, monkeypatch):
+    from ardm import training
+
+    monkeypatch.setitem(
+        training.PUBLISHED, "toy", training.DenoiserRecipe(length=5, width=8, depth=1, heads=1, steps=1, batch=2)
+    )
+    assert main(["train", "toy", "--out", str(tmp_path)]) == 0
+    assert training.load_denoiser("toy", tmp_path)[1] == training.PUBLISHED["toy"]
+    capsys.readouterr()
+    assert main(["train", "gpt"]) == 2
+    assert "unknown model 'gpt': choose one of agreement, tinyshakespeare" in capsys.readouterr().err
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert main(["train", "toy", "--out", str(blocked / "models")]) == 2
+    assert "name another folder with --out" in capsys.readouterr().err
