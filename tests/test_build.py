@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 
+sys.path.insert(0, str(ROOT / "book"))  # as when the script is run: vendor.py lies beside it
 spec = importlib.util.spec_from_file_location("book_build", ROOT / "book" / "build.py")
 book = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = book  # dataclasses look their module up
@@ -278,7 +279,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (html / "index.html").write_text("")
         return html
 
-    monkeypatch.setattr(book, "vendor_mathjax", lambda target: None)
+    monkeypatch.setattr(book.vendor, "mathjax", lambda target: None)
     monkeypatch.setattr(book, "jupyter_book", stand_in)
     return tmp_path
 
@@ -319,13 +320,13 @@ def test_a_mathjax_with_another_checksum_is_refused(tmp_path: Path, monkeypatch:
         (folder / "archive.tgz").write_bytes(b"not MathJax")
         return folder / "archive.tgz"
 
-    monkeypatch.setattr(book, "fetch_mathjax", forged)
+    monkeypatch.setattr(book.vendor, "fetch_mathjax", forged)
     with pytest.raises(book.BookError, match="SHA-512"):
-        book.vendor_mathjax(tmp_path / "vendor" / "mathjax")
+        book.vendor.mathjax(tmp_path / "vendor" / "mathjax")
     assert not (tmp_path / "vendor" / "mathjax").exists()
 
 
 def test_without_npm_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book, "npm_commands", lambda: [[sys.executable, "-c", "import sys; sys.exit('no network')"]])
+    monkeypatch.setattr(book.vendor, "npm_commands", lambda: [[sys.executable, "-c", "import sys; sys.exit('no network')"]])
     with pytest.raises(book.BookError, match=r"could not be fetched with npm \(no network\).*connect"):
-        book.fetch_mathjax(tmp_path)
+        book.vendor.fetch_mathjax(tmp_path)
