@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from ardm import __version__, runs
 from ardm.checks import GLUED
-from ardm.files import write_whole
+from ardm.files import check_writable, write_whole
 from ardm.parameters import non_default, parse_assignments, read_parameters
 from ardm.provenance import provenance
 from ardm.types import InputError
@@ -96,7 +96,7 @@ def _run(chosen: argparse.Namespace) -> None:
     changed = non_default(declared, values)
     folder = chosen.out or _here(runs.project_root(notebook) / "runs" / notebook.stem / _folder_name(changed))
     output, summary = folder / f"{notebook.stem}.ipynb", folder / "run.json"
-    runs.check_writable(output)
+    check_writable(output)
     summary.unlink(missing_ok=True)  # its presence says that the run is whole
     result = runs.execute(notebook, output, values)
     print(output)

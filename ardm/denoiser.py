@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ardm.types import Float, InputError, Int, Prediction
+from ardm.types import Float, InputError, Int, Prediction, at_least_one
 
 __all__ = ["Shape", "Transformer"]
 
@@ -24,9 +24,7 @@ class Shape:
     heads: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "length", "width", "depth", "heads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: it is at least 1")
+        at_least_one(self, "vocab_size", "length", "width", "depth", "heads")
         if self.width % self.heads:
             raise InputError(f"width={self.width} is not a multiple of heads={self.heads}")
 

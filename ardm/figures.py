@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from ardm.sampling import Frame, Trace
+    from ardm.sampling import Trace
 
 __all__ = ["COLOURS", "EVENTS", "publish", "rewriting", "style"]
 
@@ -95,13 +95,11 @@ def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: 
     import pandas as pd
 
     names = (*words, separator)
-    known = trace.start[row] != len(words)
-    cells = [(0, i, names[token], "given" if known[i] else "hidden") for i, token in enumerate(trace.start[row].tolist())]
-    for t, frame in enumerate(trace.frames, start=1):
-        before = known
-        known = frame.x[row] != len(words)
-        for i, token in enumerate(frame.x[row].tolist()):
-            cells.append((t, i, names[token], _event(frame, row, i, visible=bool(known[i]), was_visible=bool(before[i]))))
+    cells = [
+        (t, i, names[token], event)
+        for t, tokens in enumerate(trace.history(row, len(words)))
+        for i, (token, event) in enumerate(tokens)
+    ]
     table = pd.DataFrame(cells, columns=["step", "position", "token", "event"])
 
     fig, ax = plt.subplots(figsize=(0.66 * trace.x.shape[1], 0.3 * len(trace.frames) + 1.2))
@@ -129,13 +127,3 @@ EVENTS = {  # what happened to a token: its colour, and that of its word
     "rewritten, unchanged": ("#f3c6a5", "black"),
     "hidden again": ("#555555", "white"),
 }
-
-
-def _event(frame: Frame, row: int, i: int, *, visible: bool, was_visible: bool) -> str:
-    if frame.remask[row, i]:
-        return "hidden again"
-    if not frame.write[row, i]:
-        return "kept" if visible else "hidden"
-    if not was_visible:
-        return "written"
-    return "changed" if frame.changed[row, i] else "rewritten, unchanged"

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole", "write_whole"]
+from ardm.types import InputError
+
+__all__ = ["check_writable", "whole", "write_whole"]
 
 
 @contextmanager
@@ -26,6 +28,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write the file at once; text as UTF-8."""
     with whole(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_writable(output: Path) -> None:
+    """Raise ``InputError`` unless a file can be put at ``output``; makes its folder."""
+    folder = output.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".{os.getpid()}.trial"
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write in the folder {folder} ({error.strerror}): choose another, or free this one") from error
+    if output.is_dir():
+        raise InputError(f"{output} is a folder: remove it, or choose another place for the result")
 
 
 def _umask() -> int:

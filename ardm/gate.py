@@ -106,9 +106,9 @@ class OverwriteGate(nn.Module):
         other.standard_change = self.standard_change
         return other
 
-    def features(self, step: Step) -> Features:
+    def features(self, step: Step, logit_r: Float[Tensor, "B L"]) -> Features:
+        """The features of every token, given the logit of its prior."""
         B, L = step.x.shape
-        logit_r = self.prior(L, step.t, step.T).expand(B, L)
         one = torch.ones(B, L, device=step.x.device)
         change = confidence_change(step.log_q, step.log_q_before).clamp(-LARGEST, LARGEST)
         return Features(
@@ -123,8 +123,8 @@ class OverwriteGate(nn.Module):
 
     def forward(self, step: Step) -> GateOutput:
         B, L = step.x.shape
-        logit_u = self.head(self.features(step))
         logit_r = self.prior(L, step.t, step.T).expand(B, L)
+        logit_u = self.head(self.features(step, logit_r))
         return GateOutput(COMBINE[self.combine](logit_u, logit_r), logit_u, logit_r)
 
 

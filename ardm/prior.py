@@ -32,9 +32,14 @@ def prior_logit(
     device: torch.device | str | None = None,
 ) -> Float[Tensor, " n"]:
     """The logit of r_i^t, alpha (tau(i) - t); its sigmoid is r. ``t`` counts steps from 1 to T."""
-    if isinstance(alpha, int | float) and not alpha > 0:
-        raise InputError(f"alpha={alpha}: the slope is positive, else right tokens would mature first")
+    if not isinstance(alpha, Tensor):
+        _check_slope(alpha)
     return alpha * (maturity(n, T, delta, device=device) - t)
+
+
+def _check_slope(alpha: float) -> None:
+    if not alpha > 0:
+        raise InputError(f"alpha={alpha}: the slope is positive, else right tokens would mature first")
 
 
 class PositionalPrior(nn.Module):
@@ -42,8 +47,7 @@ class PositionalPrior(nn.Module):
 
     def __init__(self, alpha: float = 1.25, delta: float = 0.0) -> None:
         super().__init__()
-        if not alpha > 0:
-            raise InputError(f"alpha={alpha}: the slope is positive, else right tokens would mature first")
+        _check_slope(alpha)
         self.log_alpha = nn.Parameter(torch.tensor(float(alpha)).log())
         self.delta = nn.Parameter(torch.tensor(float(delta)))
 

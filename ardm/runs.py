@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ardm.checks import steady
+from ardm.files import check_writable
 from ardm.parameters import non_default, read_notebook, read_parameters, validate, write_notebook
 from ardm.provenance import cores
 from ardm.types import InputError
@@ -26,7 +27,6 @@ from ardm.types import InputError
 __all__ = [
     "Result",
     "RunFailed",
-    "check_writable",
     "execute",
     "execute_stale",
     "project_root",
@@ -129,20 +129,6 @@ def _literal(path: Path) -> str:
 def _last_cell(part: Path) -> str:
     codes = [cell["metadata"]["papermill"] for cell in read_notebook(part)["cells"] if cell["cell_type"] == "code"]
     return f"cell [{sum(bool(code['start_time']) for code in codes)}]"
-
-
-def check_writable(output: Path) -> None:
-    """Raise ``InputError`` unless a file can be put at ``output``; makes its folder."""
-    folder = output.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        trial = folder / f".{os.getpid()}.trial"
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write in the folder {folder} ({error.strerror}): choose another, or free this one") from error
-    if output.is_dir():
-        raise InputError(f"{output} is a folder: remove it, or choose another place for the result")
 
 
 def execute_stale(notebooks: Sequence[Path], into: Path, *, jobs: int | None = None, force: bool = False) -> list[Result]:
@@ -280,5 +266,5 @@ def stale_key(notebook: Path) -> str:
 
 
 def _source(cell: dict[str, Any]) -> list[Any]:
-    steady = {name: value for name, value in cell["metadata"].items() if name not in VOLATILE}
-    return [cell["cell_type"], "".join(cell["source"]), steady, cell.get("attachments")]
+    metadata = {name: value for name, value in cell["metadata"].items() if name not in VOLATILE}
+    return [cell["cell_type"], "".join(cell["source"]), metadata, cell.get("attachments")]

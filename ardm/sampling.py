@@ -49,6 +49,30 @@ class Trace:
         """Visible tokens revised: replaced in place or hidden to be written again."""
         return self.rewrites + self.remasks
 
+    def history(self, row: int, mask_id: int) -> list[list[tuple[int, str]]]:
+        """One recorded sequence as (token, what happened to it) by position: a list for the start, then one a step.
+
+        What happened is ``given`` or ``hidden`` at the start, then ``written`` (over a mask), ``changed`` or
+        ``rewritten, unchanged`` (over a visible token), ``hidden again``, or nothing: ``kept`` or still ``hidden``.
+        """
+        tokens = self.start[row].tolist()
+        steps = [[(token, "hidden" if token == mask_id else "given") for token in tokens]]
+        for frame in self.frames:
+            before, tokens = tokens, frame.x[row].tolist()
+            done = zip(frame.write[row].tolist(), frame.remask[row].tolist(), frame.changed[row].tolist(), strict=True)
+            events = []
+            for old, new, (write, remask, changed) in zip(before, tokens, done, strict=True):
+                if remask:
+                    events.append("hidden again")
+                elif not write:
+                    events.append("hidden" if new == mask_id else "kept")
+                elif old == mask_id:
+                    events.append("written")
+                else:
+                    events.append("changed" if changed else "rewritten, unchanged")
+            steps.append(list(zip(tokens, events, strict=True)))
+        return steps
+
 
 def blank(count: int, length: int, vocab_size: int, device: torch.device | str = "cpu") -> Int[Tensor, "B L"]:
     """``count`` sequences of masks: where sampling from nothing starts."""

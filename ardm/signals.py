@@ -43,7 +43,10 @@ def margin(logits: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
 
 def log_prob_of(logits: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
     """log q_i(tokens_i) in nats. A token outside the vocabulary (a mask) has no probability: its entry is 0."""
-    log_q = _log_q(logits)
+    return _picked(_log_q(logits), tokens)
+
+
+def _picked(log_q: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
     known = (tokens >= 0) & (tokens < log_q.shape[-1])
     picked = log_q.gather(-1, torch.where(known, tokens, 0).unsqueeze(-1)).squeeze(-1)
     return torch.where(known, picked, 0.0)
@@ -64,7 +67,7 @@ def confidence_change(
         return torch.zeros_like(log_q[..., 0])
     if tokens is None:
         tokens = log_q.argmax(-1)
-    return log_prob_of(log_q, tokens) - log_prob_of(logits_before, tokens)
+    return _picked(log_q, tokens) - log_prob_of(logits_before, tokens)
 
 
 class Standardiser(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -18,13 +18,13 @@ from ardm.corpora import Corpus, open_corpus
 from ardm.corruption import corrupt, mask_more
 from ardm.denoiser import Shape, Transformer
 from ardm.devices import generator, pick_device
-from ardm.files import whole
+from ardm.files import check_writable, whole
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
 from ardm.losses import denoising_loss, gate_loss
 from ardm.prior import prior_logit
 from ardm.provenance import provenance
 from ardm.sampling import draw
-from ardm.types import Denoiser, Float, InputError, Int, Step
+from ardm.types import Denoiser, Float, InputError, Int, Step, at_least_one
 
 __all__ = [
     "PUBLISHED",
@@ -57,9 +57,7 @@ class DenoiserRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: it is at least 1")
+        at_least_one(self, "steps", "batch")
         if not self.rate > 0:
             raise InputError(f"rate={self.rate}: a learning rate is positive")
         if not 0 <= self.positional <= 1:
@@ -87,9 +85,7 @@ class GateRecipe:
     def __post_init__(self) -> None:
         if self.head not in ("learned", "linear"):
             raise InputError(f"head={self.head!r}: choose learned or linear")
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: it is at least 1")
+        at_least_one(self, "steps", "batch")
 
 
 PUBLISHED = {
@@ -219,10 +215,8 @@ def publish_denoiser(name: str, folder: Path = MODELS, *, device: torch.device |
     if name not in PUBLISHED:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(PUBLISHED)}")
     recipe, device = PUBLISHED[name], device or pick_device()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder} ({error.strerror}): name another folder with --out") from error
+    target = folder / f"{name}.safetensors"
+    check_writable(target)
     corpus = open_corpus(recipe.corpus, recipe.length)
     began = time.perf_counter()
     model, losses = train_denoiser(recipe, corpus=corpus, device=device, progress=progress)
@@ -235,7 +229,6 @@ def publish_denoiser(name: str, folder: Path = MODELS, *, device: torch.device |
         "seconds": round(time.perf_counter() - began, 1),
         "provenance": provenance(),
     }
-    target = folder / f"{name}.safetensors"
     with whole(target) as part:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part, metadata={"ardm": json.dumps(facts)})
     return target
@@ -255,8 +248,7 @@ def load_denoiser(
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
     except (SafetensorError, KeyError, TypeError) as error:
         raise InputError(f"{path.name} is not a whole model ({error}): make it again with `ardm train {name}`") from error
-    known = {field.name for field in fields(DenoiserRecipe)}
-    recipe = DenoiserRecipe(**{k: v for k, v in facts["recipe"].items() if k in known})
+    recipe = DenoiserRecipe(**facts["recipe"])
     model = Transformer(Shape(len(facts["words"]), recipe.length, recipe.width, recipe.depth, recipe.heads)).to(device)
     model.load_state_dict(weights)
     return model.eval(), recipe, facts

@@ -18,11 +18,18 @@ try:  # annotations only: checked under pytest, not needed to run
 except ImportError:  # pragma: no cover
     Bool = Float = Int = object
 
-__all__ = ["Action", "Bool", "Denoiser", "Float", "InputError", "Int", "Prediction", "Rule", "Step"]
+__all__ = ["Action", "Bool", "Denoiser", "Float", "InputError", "Int", "Prediction", "Rule", "Step", "at_least_one"]
 
 
 class InputError(ValueError):
     """Bad input, said in one line that names the value and the fix."""
+
+
+def at_least_one(thing: object, *names: str) -> None:
+    """Raise ``InputError`` for the first of the named attributes that is below 1."""
+    for name in names:
+        if getattr(thing, name) < 1:
+            raise InputError(f"{name}={getattr(thing, name)}: it is at least 1")
 
 
 @dataclass(frozen=True)

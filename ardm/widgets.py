@@ -57,6 +57,16 @@ SCRIPT = """
 })();
 """
 
+CLASSES = {  # what happened to a token, and the class in STYLE that shows it
+    "hidden": "hidden",
+    "given": "",
+    "kept": "",
+    "written": "new",
+    "changed": "changed",
+    "rewritten, unchanged": "same",
+    "hidden again": "cover",
+}
+
 KEY = (
     '<div class="key"><span class="new">written</span><span class="changed">changed</span>'
     '<span class="same">rewritten, unchanged</span><span class="cover">hidden again</span></div>'
@@ -74,19 +84,7 @@ def player(trace: Trace, words: tuple[str, ...], *, id: str, row: int = 0, separ
     if not trace.frames:
         raise InputError("nothing to play: sample with record=True")
     names = (*words, mask)
-    frames = [[[_visible(names[i]), "hidden" if i == len(words) else ""] for i in trace.start[row].tolist()]]
-    for frame in trace.frames:
-        kinds = zip(*(m[row].tolist() for m in (frame.x, frame.write, frame.remask, frame.changed)), strict=True)
-        before = frames[-1]
-        frames.append(
-            [
-                [
-                    _visible(names[i]),
-                    _kind(write, remask, changed, was_hidden=before[j][1] in ("hidden", "cover"), mask=i == len(words)),
-                ]
-                for j, (i, write, remask, changed) in enumerate(kinds)
-            ]
-        )
+    frames = [[[_visible(names[token]), CLASSES[event]] for token, event in step] for step in trace.history(row, len(words))]
     data = json.dumps(frames).replace("</", "<\\/")
     last = len(frames) - 1
     settings = {"ID": json.dumps(id), "SEPARATOR": json.dumps(separator), "FIRST": str(last), "FRAMES": data}  # data last
@@ -107,15 +105,3 @@ def player(trace: Trace, words: tuple[str, ...], *, id: str, row: int = 0, separ
 def _visible(word: str) -> str:
     """A line break is shown as a sign and still breaks the line."""
     return word.replace("\n", "⏎\n")
-
-
-def _kind(write: bool, remask: bool, changed: bool, *, was_hidden: bool, mask: bool) -> str:
-    if remask:
-        return "cover"
-    if mask:
-        return "hidden"
-    if not write:
-        return ""
-    if was_hidden:
-        return "new"
-    return "changed" if changed else "same"

@@ -27,8 +27,9 @@ import vendor
 import yaml
 from vendor import BookError
 
+from ardm.checks import GLUED
+
 ROOT = Path(__file__).resolve().parent.parent
-GLUED = "application/papermill.record/text/plain"  # how MyST-NB stores a glued text in a notebook
 STAMP = "build.json"  # inside the built book: they come and go together
 
 TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex")
@@ -117,7 +118,8 @@ def glued(notebook: dict) -> dict[str, str]:
     """The texts that ``ardm.checks`` stated in an executed notebook, by key."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     texts = {
-        output.get("metadata", {}).get("scrapbook", {}).get("name"): output.get("data", {}).get(GLUED) for output in outputs
+        output.get("metadata", {}).get("scrapbook", {}).get("name"): output.get("data", {}).get(GLUED + "text/plain")
+        for output in outputs
     }
     return {key: ast.literal_eval(text) for key, text in texts.items() if key and text}
 

@@ -186,4 +186,4 @@ def test_train_makes_a_model_where_it_is_told_and_names_what_it_does_not_know(tm
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert main(["train", "toy", "--out", str(blocked / "models")]) == 2
-    assert "name another folder with --out" in capsys.readouterr().err
+    assert "cannot write in the folder" in capsys.readouterr().err

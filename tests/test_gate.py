@@ -90,7 +90,7 @@ def test_gate_puts_signals_and_prior_together():
 
 
 def test_positions_and_times_are_the_texts_not_the_seeds_codes():
-    f = OverwriteGate(LinearHead()).eval().features(step(L=5, t=2, T=8))
+    f = OverwriteGate(LinearHead()).eval().features(step(L=5, t=2, T=8), torch.zeros(2, 5))
     assert f.position[0].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])  # i/n, not i/(n-1)
     assert f.time[0].tolist() == [0.25] * 5
 
