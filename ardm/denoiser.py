@@ -69,10 +69,14 @@ class Transformer(nn.Module):
                 nn.init.normal_(parameter, std=0.02)
 
     def forward(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
-        L = x.shape[1]
+        return self.read(self.token(x))
+
+    def read(self, embedded: Float[Tensor, "B L D"]) -> Prediction:
+        """The prediction for tokens given as embeddings, such as a mixture of two tokens in a relaxed overwrite."""
+        L = embedded.shape[1]
         if self.shape.length < L:
             raise InputError(f"{L} tokens: this denoiser was built for at most {self.shape.length}")
-        h = self.token(x) + self.position[:L]
+        h = embedded + self.position[:L]
         for block in self.blocks:
             h = block(h)
         h = self.norm(h)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ardm.prior import PositionalPrior
-from ardm.signals import Standardiser, confidence_change, entropy, margin
-from ardm.types import Bool, Float, InputError, Step
+from ardm.signals import (
+    Standardiser,
+    confidence_change,
+    divergence,
+    entropy,
+    log_prob_of,
+    margin,
+    placed_margin,
+    top_mass,
+)
+from ardm.types import Float, InputError, Int, Step
 
-__all__ = ["COMBINE", "Features", "GateOutput", "LearnedHead", "LinearHead", "OverwriteGate", "select"]
+__all__ = ["COMBINE", "DOCUMENT", "SIGNALS", "Features", "GateOutput", "LearnedHead", "LinearHead", "OverwriteGate"]
 
 LARGEST = 30.0  # nats; beyond e^-30 a difference no longer matters and an infinity would spoil the learned gate
 
@@ -31,44 +40,58 @@ COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """How the logits of u and r make the logit of p."""
 
+SIGNALS: dict[str, Callable[[Step], Float[Tensor, "B L"]]] = {
+    "entropy": lambda step: entropy(step.log_q),
+    "margin": lambda step: margin(step.log_q),
+    "confidence_change": lambda step: confidence_change(step.log_q, step.log_q_before),
+    "placed_log_prob": lambda step: log_prob_of(step.log_q, step.x),
+    "placed_margin": lambda step: placed_margin(step.log_q, step.x),
+    "placed_change": lambda step: confidence_change(step.log_q, step.log_q_before, step.x),
+    "top_mass": lambda step: top_mass(step.log_q),
+    "divergence": lambda step: divergence(step.log_q, step.log_q_before),
+}
+"""What a gate can be given of each token: the document's three, those of the placed token, and two of the whole distribution."""
+
+DOCUMENT = ("entropy", "margin", "confidence_change")
+"""The three signals of the starting document, in its order (section 2.4)."""
+
 
 @dataclass(frozen=True)
 class Features:
-    """What a gate sees of each token, in the document's order (section 2.4). The three signals are standardised."""
+    """What a head sees of each token, in the document's order (section 2.4). The signals are standardised."""
 
     hidden: Float[Tensor, "B L D"]
-    entropy: Float[Tensor, "B L"]
-    margin: Float[Tensor, "B L"]
-    confidence_change: Float[Tensor, "B L"]
+    signals: Float[Tensor, "B L S"]
     position: Float[Tensor, "B L"]  # i / n, i from 0
     time: Float[Tensor, "B L"]  # t / T, t from 1
     prior: Float[Tensor, "B L"]  # r
 
 
 class LinearHead(nn.Module):
-    """logit u = beta_0 + beta_H H - beta_M M - beta_Delta dl, on standardised signals. Unit weights until trained."""
+    """logit u = beta_0 + sum_s beta_s s, on the standardised signals s.
 
-    def __init__(self, beta_0: float = 0.0, beta_H: float = 1.0, beta_M: float = 1.0, beta_Delta: float = 1.0) -> None:
+    The default is the document's formula with unit weights: beta = (beta_H, -beta_M, -beta_Delta) = (1, -1, -1).
+    """
+
+    def __init__(self, beta: Sequence[float] = (1.0, -1.0, -1.0), beta_0: float = 0.0) -> None:
         super().__init__()
         self.beta_0 = nn.Parameter(torch.tensor(float(beta_0)))
-        self.beta_H = nn.Parameter(torch.tensor(float(beta_H)))
-        self.beta_M = nn.Parameter(torch.tensor(float(beta_M)))
-        self.beta_Delta = nn.Parameter(torch.tensor(float(beta_Delta)))
+        self.beta = nn.Parameter(torch.tensor([float(weight) for weight in beta]))
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
-        return self.beta_0 + self.beta_H * f.entropy - self.beta_M * f.margin - self.beta_Delta * f.confidence_change
+        return self.beta_0 + f.signals @ self.beta
 
 
 class LearnedHead(nn.Module):
-    """logit u = MLP([h; H; M; dl; i/n; t/T; r])."""
+    """logit u = MLP([h; signals; i/n; t/T; r]), by default with the document's three signals."""
 
-    def __init__(self, hidden: int, width: int = 64) -> None:
+    def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(hidden + 6, width), nn.SiLU(), nn.Linear(width, 1))
+        self.mlp = nn.Sequential(nn.Linear(hidden + signals + 3, width), nn.SiLU(), nn.Linear(width, 1))
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
-        scalars = torch.stack([f.entropy, f.margin, f.confidence_change, f.position, f.time, f.prior], dim=-1)
-        return self.mlp(torch.cat([f.hidden, scalars], dim=-1)).squeeze(-1)
+        context = torch.stack([f.position, f.time, f.prior], dim=-1)
+        return self.mlp(torch.cat([f.hidden, f.signals, context], dim=-1)).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -83,74 +106,61 @@ class GateOutput:
 class OverwriteGate(nn.Module):
     """p_i^t, the probability to overwrite token i at step t.
 
-    ``head`` turns features into the logit of u (:class:`LinearHead` or :class:`LearnedHead`), ``prior`` gives r, and ``combine``
-    names one of :data:`COMBINE`. Each signal has its own standardiser: it learns the moments in training mode and is frozen in
-    eval mode.
+    ``head`` turns features into the logit of u (:class:`LinearHead` or :class:`LearnedHead`), ``prior`` gives r, ``combine`` names
+    one of :data:`COMBINE` and ``signals`` some of :data:`SIGNALS`. Each signal has its own standardiser: it learns the moments in
+    training mode, is frozen in eval mode, and is saved in the state dict.
     """
 
-    def __init__(self, head: nn.Module, prior: PositionalPrior | None = None, combine: str = "noisy_or") -> None:
+    def __init__(
+        self,
+        head: nn.Module,
+        prior: PositionalPrior | None = None,
+        combine: str = "noisy_or",
+        signals: Sequence[str] = DOCUMENT,
+    ) -> None:
         super().__init__()
         if combine not in COMBINE:
             raise InputError(f"combine={combine!r}: choose one of {', '.join(COMBINE)}")
+        for name in signals:
+            if name not in SIGNALS:
+                raise InputError(f"signal {name!r}: choose among {', '.join(SIGNALS)}")
         self.head = head
         self.prior = prior or PositionalPrior()
         self.combine = combine
-        self.standard_entropy = Standardiser()
-        self.standard_margin = Standardiser()
-        self.standard_change = Standardiser()
+        self.standard = nn.ModuleDict({name: Standardiser() for name in signals})
 
     def combined(self, combine: str) -> OverwriteGate:
-        """The same gate, parameters shared, with another way to combine u and r."""
-        other = OverwriteGate(self.head, self.prior, combine).train(self.training)
-        other.standard_entropy, other.standard_margin = self.standard_entropy, self.standard_margin
-        other.standard_change = self.standard_change
+        """The same gate, parameters and moments shared, with another way to combine u and r."""
+        other = OverwriteGate(self.head, self.prior, combine, tuple(self.standard)).train(self.training)
+        other.standard = self.standard
         return other
 
-    def features(self, step: Step, logit_r: Float[Tensor, "B L"]) -> Features:
+    def measure(self, name: str, step: Step, truth: Int[Tensor, "B L"] | None) -> Float[Tensor, "B L"]:
+        """One signal of every token, finite, before standardisation."""
+        if name == "confidence_change" and truth is not None:
+            value = confidence_change(step.log_q, step.log_q_before, truth)
+        else:
+            value = SIGNALS[name](step)
+        return value.float().clamp(-LARGEST, LARGEST)
+
+    def features(self, step: Step, logit_r: Float[Tensor, "B L"], truth: Int[Tensor, "B L"] | None = None) -> Features:
         """The features of every token, given the logit of its prior."""
         B, L = step.x.shape
         one = torch.ones(B, L, device=step.x.device)
-        change = confidence_change(step.log_q, step.log_q_before).clamp(-LARGEST, LARGEST)
+        signals = [standard(self.measure(name, step, truth)) for name, standard in self.standard.items()]
         return Features(
             hidden=step.hidden.float(),
-            entropy=self.standard_entropy(entropy(step.log_q).float()),
-            margin=self.standard_margin(margin(step.log_q).float().clamp(max=LARGEST)),
-            confidence_change=self.standard_change(change.float()),
+            signals=torch.stack(signals, dim=-1) if signals else one.new_zeros(B, L, 0),
             position=one * torch.arange(L, device=one.device) / L,
             time=one * step.t / step.T,
             prior=logit_r.sigmoid(),
         )
 
-    def forward(self, step: Step) -> GateOutput:
+    def forward(self, step: Step, truth: Int[Tensor, "B L"] | None = None) -> GateOutput:
+        """p, u and r of every token. ``truth``: in training alone, the tokens whose confidence change the gate is shown (the
+        document's teacher token); without it the gate is shown that of the current first choice, as in sampling.
+        """
         B, L = step.x.shape
         logit_r = self.prior(L, step.t, step.T).expand(B, L)
-        logit_u = self.head(self.features(step, logit_r))
+        logit_u = self.head(self.features(step, logit_r, truth))
         return GateOutput(COMBINE[self.combine](logit_u, logit_r), logit_u, logit_r)
-
-
-def select(
-    logit_p: Float[Tensor, "B L"],
-    allowed: Bool[Tensor, "B L"],
-    generator: torch.Generator,
-    *,
-    how: str = "bernoulli",
-    threshold: float = 0.5,
-    limit: int | None = None,
-) -> Bool[Tensor, "B L"]:
-    """Which of the ``allowed`` tokens to act on.
-
-    ``how="bernoulli"`` draws each with its probability p; ``"threshold"`` takes those with p > ``threshold``. ``limit`` keeps at
-    most that many a sequence, the most probable first; with threshold 0 that is a fixed budget.
-    """
-    p = logit_p.sigmoid()
-    if how == "bernoulli":
-        chosen = torch.rand(p.shape, generator=generator, device=p.device) < p
-    elif how == "threshold":
-        chosen = p > threshold
-    else:
-        raise InputError(f"how={how!r}: choose bernoulli or threshold")
-    chosen = chosen & allowed
-    if limit is not None and limit < p.shape[-1]:
-        rank = logit_p.masked_fill(~chosen, -torch.inf).argsort(dim=-1, descending=True, stable=True).argsort(-1)
-        chosen = chosen & (rank < limit)
-    return chosen

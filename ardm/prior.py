@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ardm.types import Float, InputError
 
-__all__ = ["PositionalPrior", "maturity", "prior_logit"]
+__all__ = ["PositionalPrior", "forced_overwrites", "maturity", "prior_logit"]
 
 
 def maturity(n: int, T: int, delta: float | Tensor = 0.0, *, device: torch.device | str | None = None) -> Float[Tensor, " n"]:
@@ -35,6 +35,16 @@ def prior_logit(
     if not isinstance(alpha, Tensor):
         _check_slope(alpha)
     return alpha * (maturity(n, T, delta, device=device) - t)
+
+
+def forced_overwrites(n: int, T: int, alpha: float = 1.25, delta: float = 0.0) -> Float[Tensor, " n"]:
+    r"""Sum over t = 1 .. T of r_i^t: how often position i is overwritten, in expectation, by position alone.
+
+    The sum lies within 1 of its integral over t from 1/2 to T + 1/2, which is
+    (softplus(alpha (tau(i) - 1/2)) - softplus(alpha (tau(i) - T - 1/2))) / alpha. With delta = 0 it adds up to about nT/2.
+    A gate combined with the prior by a noisy-OR can only add to it.
+    """
+    return torch.stack([prior_logit(n, t, T, alpha, delta).sigmoid() for t in range(1, T + 1)]).sum(0)
 
 
 def _check_slope(alpha: float) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ardm.gate import OverwriteGate, select
+from ardm.gate import GateOutput, OverwriteGate
 from ardm.prior import prior_logit
+from ardm.selection import Selection
+from ardm.signals import log_prob_of
 from ardm.types import Action, Bool, InputError, Step
 
 __all__ = ["FixedSchedule", "HideThenRefill", "LeftToRight", "OneWay", "Overwrite", "UniformRefinement"]
@@ -85,31 +87,43 @@ class FixedSchedule:
 
 @dataclass(frozen=True)
 class Overwrite:
-    """The document's sampler (section 2.5): overwrite token i in place with probability p_i^t, or when p exceeds a threshold."""
+    """The document's sampler (section 2.5): overwrite token i in place with probability p_i^t, or as ``selection`` says.
+
+    ``accept="always"`` writes what was drawn. ``"better"`` is an acceptance test: over a visible token it writes only what the
+    denoiser holds to be likelier than that token. This makes a text more probable than the law would, token by token.
+    """
 
     gate: OverwriteGate
-    how: str = "bernoulli"
-    threshold: float = 0.5
+    selection: Selection = Selection()
+    accept: str = "always"
+
+    def __post_init__(self) -> None:
+        if self.accept not in ("always", "better"):
+            raise InputError(f"accept={self.accept!r}: choose always or better")
 
     def __call__(self, step: Step, generator: torch.Generator) -> Action:
         out = self.gate(step)
-        write = select(out.logit_p, ~step.is_fixed, generator, how=self.how, threshold=self.threshold)
-        scores = {"p": out.logit_p.sigmoid(), "u": out.logit_u.sigmoid(), "r": out.logit_r.sigmoid()}
-        return Action(write=write, remask=_nothing(step), scores=scores)
+        write = self.selection(out.logit_p, ~step.is_fixed, step, generator)
+        if self.accept == "better":
+            write &= step.is_mask | (log_prob_of(step.log_q, step.proposal) > log_prob_of(step.log_q, step.x))
+        return Action(write=write, remask=_nothing(step), scores=_scores(out))
 
 
 @dataclass(frozen=True)
 class HideThenRefill:
     """Write masks in random order, and hide suspects so that the next call sees them as masks and rewrites them.
 
-    All masks are written by ``written_by`` of the steps. At each step but the last, at most ``limit`` visible tokens with
-    p > ``threshold`` become masks: the denoiser then judges the place without seeing the suspect. No call is added.
+    All masks are written by ``written_by`` of the steps. At each step but the last, the visible tokens that ``selection`` picks
+    by p become masks: the denoiser then judges the place without seeing the suspect. No call is added.
     """
 
     gate: OverwriteGate
-    threshold: float = 0.5
-    limit: int = 4
+    selection: Selection = Selection("threshold", 0.5, budget=4)
     written_by: float = 0.6
+
+    def __post_init__(self) -> None:
+        if not 0 < self.written_by <= 1:
+            raise InputError(f"written_by={self.written_by}: it is a share of the steps in (0, 1]")
 
     def __call__(self, step: Step, generator: torch.Generator) -> Action:
         out = self.gate(step)
@@ -117,7 +131,9 @@ class HideThenRefill:
         wanted = (open_positions * max(0.0, 1 - step.t / max(1, math.ceil(self.written_by * step.T)))).floor()
         count = (step.is_mask.sum(-1) - wanted).clamp(min=0)
         order = torch.rand(step.x.shape, generator=generator, device=step.x.device)
-        visible = ~step.is_mask & ~step.is_fixed
-        hide = select(out.logit_p, visible, generator, how="threshold", threshold=self.threshold, limit=self.limit)
-        scores = {"p": out.logit_p.sigmoid(), "u": out.logit_u.sigmoid()}
-        return Action(write=_first(order, step.is_mask, count), remask=hide, scores=scores)
+        hide = self.selection(out.logit_p, ~step.is_mask & ~step.is_fixed, step, generator)
+        return Action(write=_first(order, step.is_mask, count), remask=hide, scores=_scores(out))
+
+
+def _scores(out: GateOutput) -> dict[str, Tensor]:
+    return {"p": out.logit_p.sigmoid(), "u": out.logit_u.sigmoid(), "r": out.logit_r.sigmoid()}

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from ardm.types import Bool, Float, InputError, Int
 
-__all__ = ["Standardiser", "confidence_change", "entropy", "log_prob_of", "margin"]
+__all__ = [
+    "Standardiser",
+    "confidence_change",
+    "divergence",
+    "entropy",
+    "log_prob_of",
+    "margin",
+    "placed_margin",
+    "top_mass",
+]
 
 
 def _log_q(logits: Float[Tensor, "... V"]) -> Float[Tensor, "... V"]:
@@ -46,8 +55,47 @@ def log_prob_of(logits: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> F
     return _picked(_log_q(logits), tokens)
 
 
+def placed_margin(logits: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+    r"""c_i = log q_i(tokens_i) - max over y != tokens_i of log q_i(y): how far the token leads its best rival, in nats.
+
+    Below 0 when another token is likelier, +inf without a rival, -inf for a forbidden token; 0 for a mask, as in
+    :func:`log_prob_of` (the confidence of Zhao et al. 2024, arXiv:2407.21243).
+    """
+    log_q = _log_q(logits)
+    known = _known(tokens, log_q)
+    own = torch.zeros_like(log_q, dtype=torch.bool).scatter_(-1, torch.where(known, tokens, 0).unsqueeze(-1), True)
+    return torch.where(known, _picked(log_q, tokens) - log_q.masked_fill(own, -torch.inf).amax(-1), 0.0)
+
+
+def top_mass(logits: Float[Tensor, "... V"], k: int = 5) -> Float[Tensor, "..."]:
+    """The probability of the ``k`` likeliest tokens together, in (0, 1]; 1 when there are no more than ``k`` tokens."""
+    if k < 1:
+        raise InputError(f"k={k}: it is at least 1")
+    log_q = _log_q(logits)
+    return log_q.topk(min(k, log_q.shape[-1]), dim=-1).values.exp().sum(-1)
+
+
+def divergence(logits: Float[Tensor, "... V"], logits_before: Float[Tensor, "... V"] | None) -> Float[Tensor, "..."]:
+    r"""How far the whole distribution moved in one step: the Jensen-Shannon divergence of q^t and q^(t-1), in [0, log 2] nats.
+
+    H((q + q') / 2) - (H(q) + H(q')) / 2 (Lin 1991, doi:10.1109/18.61115): symmetric, and finite where the Kullback-Leibler
+    divergence is not. Without a step before it is 0.
+    """
+    log_q = _log_q(logits)
+    if logits_before is None:
+        return torch.zeros_like(log_q[..., 0])
+    before = _log_q(logits_before)
+    q, r = log_q.exp(), before.exp()
+    middle = torch.special.entr((q + r) / 2)
+    return (middle - (torch.special.entr(q) + torch.special.entr(r)) / 2).sum(-1).clamp_min(0.0)
+
+
+def _known(tokens: Int[Tensor, "..."], log_q: Float[Tensor, "... V"]) -> Bool[Tensor, "..."]:
+    return (tokens >= 0) & (tokens < log_q.shape[-1])
+
+
 def _picked(log_q: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
-    known = (tokens >= 0) & (tokens < log_q.shape[-1])
+    known = _known(tokens, log_q)
     picked = log_q.gather(-1, torch.where(known, tokens, 0).unsqueeze(-1)).squeeze(-1)
     return torch.where(known, picked, 0.0)
 
@@ -59,15 +107,16 @@ def confidence_change(
 ) -> Float[Tensor, "..."]:
     r"""Delta-l_i = log q_i^t(y_i) - log q_i^(t-1)(y_i) in nats: how a token's log-probability moved in one step.
 
-    ``tokens``: the true tokens in training; in sampling the placed ones, or the current argmax (the default). Without a step
-    before it is 0.
+    ``tokens``: the true tokens in training; in sampling the placed ones, or the current argmax (the default). It is 0 without a
+    step before, and for a token forbidden both times.
     """
     log_q = _log_q(logits)
     if logits_before is None:
         return torch.zeros_like(log_q[..., 0])
     if tokens is None:
         tokens = log_q.argmax(-1)
-    return _picked(log_q, tokens) - log_prob_of(logits_before, tokens)
+    now, before = _picked(log_q, tokens), log_prob_of(logits_before, tokens)
+    return torch.where(now == before, 0.0, now - before)  # -inf - (-inf) is no number
 
 
 class Standardiser(nn.Module):

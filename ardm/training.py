@@ -1,4 +1,4 @@
-"""Training the denoiser, then the gate on the frozen denoiser; and the recipes whose results are published with the book."""
+"""Training the denoiser, and the recipes whose results are published with the book. The gate is trained after it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ardm.corpora import Corpus, open_corpus
-from ardm.corruption import corrupt, mask_more
+from ardm.corruption import corrupt
 from ardm.denoiser import Shape, Transformer
 from ardm.devices import generator, pick_device
 from ardm.files import check_writable, whole
-from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.losses import denoising_loss, gate_loss
+from ardm.losses import denoising_loss
 from ardm.prior import prior_logit
 from ardm.provenance import provenance
-from ardm.sampling import draw
-from ardm.types import Denoiser, Float, InputError, Int, Step, at_least_one
+from ardm.types import Denoiser, Float, InputError, at_least_one
 
 __all__ = [
     "PUBLISHED",
     "DenoiserRecipe",
-    "GateRecipe",
+    "descend",
     "load_denoiser",
+    "optimiser_and_schedule",
     "publish_denoiser",
     "train_denoiser",
-    "train_gate",
     "validation_loss",
 ]
 
@@ -69,25 +67,6 @@ class DenoiserRecipe:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True)
-class GateRecipe:
-    """All that decides what a gate becomes, given its denoiser."""
-
-    head: str = "learned"  # learned or linear
-    steps: int = 400
-    batch: int = 64
-    rate: float = 5e-3
-    error_rate: float = 0.1
-    own_errors: float = 0.5  # share of the sequences whose masks are filled by the denoiser, all at once: its own mistakes
-    sparsity: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.head not in ("learned", "linear"):
-            raise InputError(f"head={self.head!r}: choose learned or linear")
-        at_least_one(self, "steps", "batch")
-
-
 PUBLISHED = {
     "agreement": DenoiserRecipe(steps=8000),
     "tinyshakespeare": DenoiserRecipe(corpus="tinyshakespeare", length=64, width=128, steps=4000, batch=32),
@@ -115,7 +94,7 @@ def train_denoiser(
         torch.manual_seed(recipe.seed)
         shape = Shape(corpus.vocab_size, recipe.length, recipe.width, recipe.depth, recipe.heads)
         model = Transformer(shape).to(device)
-    optimiser, schedule = _optimiser(model, recipe.rate, recipe.steps)
+    optimiser, schedule = optimiser_and_schedule(model, recipe.rate, recipe.steps)
 
     losses = []
     for _ in tqdm(range(recipe.steps), desc="denoiser", disable=not progress, mininterval=1.0):
@@ -123,60 +102,9 @@ def train_denoiser(
         rates = mask_rates(len(x0), recipe.length, recipe.positional, data)
         state = corrupt(x0, corpus.vocab_size, mask_rate=rates, error_rate=recipe.error_rate, generator=data)
         loss = denoising_loss(model(state.x.to(device)).logits, x0.to(device))
-        _descend(model, optimiser, schedule, loss)
+        descend(model, optimiser, schedule, loss)
         losses.append(loss.detach())
     return model.eval(), torch.stack(losses).tolist()
-
-
-def train_gate(
-    denoiser: Denoiser, corpus: Corpus, recipe: GateRecipe, *, device: torch.device | None = None, progress: bool = True
-) -> tuple[OverwriteGate, list[float]]:
-    """Train u to tell which tokens are wrong (label x != x0; a mask counts as wrong), the denoiser left as it is.
-
-    Only u is trained: how it meets the prior is chosen afterwards, by :meth:`~ardm.gate.OverwriteGate.combined`.
-    A state is a corrupted sequence at a random step. In a share ``own_errors`` of the sequences the masks are filled with the
-    denoiser's own proposals, as a sampler would leave them. The prediction of the step before, for the confidence change, is made
-    from the same sequence with more tokens hidden. So a step costs two forward calls.
-    """
-    device = device or pick_device()
-    data = generator(recipe.seed, "gate data")
-    hidden = denoiser(corpus.batch(1, data).to(device), 1.0).hidden.shape[-1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        head = LearnedHead(hidden) if recipe.head == "learned" else LinearHead()
-        gate = OverwriteGate(head).to(device)
-    gate.prior.requires_grad_(False)  # the prior is a schedule here, not a parameter to fit
-    optimiser, schedule = _optimiser(gate, recipe.rate, recipe.steps)
-
-    losses = []
-    for _ in tqdm(range(recipe.steps), desc="gate", disable=not progress, mininterval=1.0):
-        x0 = corpus.batch(recipe.batch, data)
-        step = gate_state(denoiser, x0, corpus.vocab_size, recipe, data, device)
-        wrong = (step.x != x0.to(device)).float()
-        loss = gate_loss(gate(step).logit_u, wrong, torch.ones_like(step.is_mask), sparsity=recipe.sparsity)
-        _descend(gate, optimiser, schedule, loss)
-        losses.append(loss.detach())
-    return gate.eval(), torch.stack(losses).tolist()
-
-
-@torch.no_grad()
-def gate_state(
-    denoiser: Denoiser, x0: Int[Tensor, "B L"], V: int, recipe: GateRecipe, rng: torch.Generator, device: torch.device
-) -> Step:
-    """One batch of training states for a gate, in the form in which a rule meets them."""
-    T = x0.shape[1]
-    t = 1 + int(torch.randint(T, (1,), generator=rng))
-    state = corrupt(x0, V, mask_rate=1 - t / T, error_rate=recipe.error_rate, generator=rng)
-    x, before = state.x.to(device), mask_more(state.x, V, rate=1 / T, generator=rng).to(device)
-    log_q_before = denoiser(before, 1 - (t - 1) / T).logits.log_softmax(-1)
-    filled = torch.rand(len(x0), 1, generator=rng) < recipe.own_errors
-    if filled.any():
-        proposal = draw(log_q_before.cpu(), rng).to(device)
-        x = torch.where(filled.to(device) & (x == V), proposal, x)
-    prediction = denoiser(x, 1 - t / T)
-    log_q = prediction.logits.log_softmax(-1)
-    nothing = torch.zeros_like(x, dtype=torch.bool)
-    return Step(t, T, x, x, log_q, log_q_before, torch.zeros(x.shape, device=device), prediction.hidden, x == V, nothing)
 
 
 @torch.no_grad()
@@ -191,7 +119,9 @@ def validation_loss(
     return denoising_loss(model(state.x.to(device), 1.0).logits.float(), x0.to(device)).item()
 
 
-def _optimiser(model: nn.Module, rate: float, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+def optimiser_and_schedule(
+    model: nn.Module, rate: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW under a short warm-up and a straight decay to 5 % of the peak."""
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -200,9 +130,10 @@ def _optimiser(model: nn.Module, rate: float, steps: int) -> tuple[torch.optim.O
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
-def _descend(
+def descend(
     model: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, loss: Tensor
 ) -> None:
+    """One optimiser step, the gradient clipped to norm 1."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -62,6 +62,7 @@ class Step:
     ``log_q`` and ``log_q_before`` are the denoiser's log-probabilities now and one step ago (``None`` at the first step), before
     any temperature. ``proposal`` is the token drawn for every position: one draw, the same whatever the rule.
     ``log_q_written`` is log q of the visible token at the step that wrote it, 0 where it was given or never written.
+    ``overwrites`` counts how often each position has lost a visible token so far, replaced in place or hidden.
     """
 
     t: int
@@ -74,6 +75,7 @@ class Step:
     hidden: Float[Tensor, "B L D"]
     is_mask: Bool[Tensor, "B L"]
     is_fixed: Bool[Tensor, "B L"]
+    overwrites: Int[Tensor, "B L"]
 
 
 @dataclass(frozen=True)
