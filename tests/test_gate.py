@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ardm.gate import COMBINE, Features, LearnedHead, LinearHead, OverwriteGate, select
+from ardm.gate import COMBINE, DOCUMENT, SIGNALS, Features, LearnedHead, LinearHead, OverwriteGate
 from ardm.prior import PositionalPrior, prior_logit
 from ardm.signals import entropy, margin
 from ardm.types import InputError, Step
@@ -45,21 +45,21 @@ def test_noisy_or_is_exact_where_the_plain_formula_cancels():
 
 
 def features(B=2, L=3, D=4) -> Features:
-    hidden, rest = torch.randn(B, L, D), torch.randn(6, B, L)
-    return Features(hidden, *rest)
+    return Features(torch.randn(B, L, D), torch.randn(B, L, 3), *torch.randn(3, B, L))
 
 
 def test_linear_head_is_the_documents_formula():
     f = features()
-    head = LinearHead(0.1, 0.2, 0.3, 0.4)
-    expected = 0.1 + 0.2 * f.entropy - 0.3 * f.margin - 0.4 * f.confidence_change
-    assert torch.allclose(head(f), expected)
+    H, M, change = f.signals.unbind(-1)
+    head = LinearHead((0.2, -0.3, -0.4), beta_0=0.1)
+    assert torch.allclose(head(f), 0.1 + 0.2 * H - 0.3 * M - 0.4 * change)
+    assert torch.allclose(LinearHead()(f), H - M - change)  # unit weights
 
 
 def test_learned_head_reads_features_in_the_documents_order():
     """With an identity MLP on one input at a time, the head returns that feature."""
     f = features(D=2)
-    named = [f.hidden[..., 0], f.hidden[..., 1], f.entropy, f.margin, f.confidence_change, f.position, f.time, f.prior]
+    named = [*f.hidden.unbind(-1), *f.signals.unbind(-1), f.position, f.time, f.prior]
     head = LearnedHead(hidden=2, width=1)
     head.mlp = torch.nn.Sequential(torch.nn.Linear(8, 1, bias=False))
     for k, value in enumerate(named):
@@ -73,14 +73,14 @@ def step(L=5, V=4, t=2, T=8, *, before=True, seed=0) -> Step:
     log_q_before = torch.randn(2, L, V, generator=g).log_softmax(-1) if before else None
     x = torch.randint(V + 1, (2, L), generator=g)
     no = torch.zeros(2, L, dtype=torch.bool)
-    return Step(
-        t, T, x, x.clamp(max=V - 1), log_q, log_q_before, torch.zeros(2, L), torch.randn(2, L, 3, generator=g), x == V, no
-    )
+    hidden = torch.randn(2, L, 3, generator=g)
+    zero = torch.zeros_like(x)
+    return Step(t, T, x, x.clamp(max=V - 1), log_q, log_q_before, zero.float(), hidden, x == V, no, zero)
 
 
 def test_gate_puts_signals_and_prior_together():
     s = step()
-    gate = OverwriteGate(LinearHead(0.5, 1, 2, 0)).eval()  # fresh standardisers: mean 0, scale 1
+    gate = OverwriteGate(LinearHead((1, -2, 0), beta_0=0.5)).eval()  # fresh standardisers: mean 0, scale 1
     out = gate(s)
     u = (0.5 + entropy(s.log_q) - 2 * margin(s.log_q)).sigmoid()
     r = prior_logit(5, 2, 8).sigmoid().expand(2, 5)
@@ -98,11 +98,11 @@ def test_positions_and_times_are_the_texts_not_the_seeds_codes():
 def test_standardisers_learn_in_training_and_rest_in_eval():
     gate = OverwriteGate(LinearHead()).train()
     gate(step(seed=1))
-    learnt = gate.standard_margin.mean.item()
+    learnt = gate.standard["margin"].mean.item()
     assert learnt != 0
     gate.eval()(step(seed=2))
-    assert gate.standard_margin.mean.item() == learnt
-    assert gate.standard_margin.mean.item() != gate.standard_entropy.mean.item()  # each its own
+    assert gate.standard["margin"].mean.item() == learnt
+    assert gate.standard["margin"].mean.item() != gate.standard["entropy"].mean.item()  # each its own
 
 
 def test_first_step_and_certain_predictions_give_finite_probabilities():
@@ -127,19 +127,33 @@ def test_unknown_combination_is_named():
         OverwriteGate(LinearHead(), combine="and")
 
 
-def test_bernoulli_selection_has_the_right_rate():
-    p = torch.tensor([0.1, 0.5, 0.9]).logit().repeat(20_000, 1)
-    chosen = select(p, torch.ones_like(p, dtype=torch.bool), torch.Generator().manual_seed(0))
-    assert chosen.float().mean(0).tolist() == pytest.approx([0.1, 0.5, 0.9], abs=0.012)  # over 3 standard errors
+def test_every_signal_can_be_read_and_each_is_itself():
+    s = step()
+    gate = OverwriteGate(LinearHead([1.0] * len(SIGNALS)), signals=tuple(SIGNALS)).eval()
+    seen = gate.features(s, torch.zeros(2, 5)).signals
+    assert seen.shape == (2, 5, len(SIGNALS)) and seen.isfinite().all()
+    for k, name in enumerate(SIGNALS):
+        assert torch.allclose(seen[..., k], SIGNALS[name](s).clamp(-30, 30)), name
+    assert tuple(OverwriteGate(LinearHead()).standard) == DOCUMENT == ("entropy", "margin", "confidence_change")
+    with pytest.raises(InputError, match="'doubt'"):
+        OverwriteGate(LinearHead(), signals=("doubt",))
 
 
-def test_threshold_limit_and_permission():
-    p = torch.tensor([[0.6, 0.9, 0.4, 0.8, 0.95]]).logit()
-    allowed = torch.tensor([[True, True, True, True, False]])
-    rng = torch.Generator()
-    assert select(p, allowed, rng, how="threshold").tolist() == [[True, True, False, True, False]]
-    assert select(p, allowed, rng, how="threshold", limit=2).tolist() == [[False, True, False, True, False]]
-    assert select(p, allowed, rng, how="threshold", threshold=0.0, limit=4).sum() == 4
-    assert select(p, allowed, rng, how="threshold", limit=0).sum() == 0
-    with pytest.raises(InputError, match="'dice'"):
-        select(p, allowed, rng, how="dice")
+def test_in_training_the_gate_may_be_shown_the_change_of_the_truth():
+    s = step()
+    gate = OverwriteGate(LinearHead()).eval()
+    truth = torch.zeros_like(s.x)
+    shown = gate.features(s, torch.zeros(2, 5), truth).signals[..., 2]
+    assert torch.allclose(shown, s.log_q[..., 0] - s.log_q_before[..., 0])
+    assert not torch.allclose(shown, gate.features(s, torch.zeros(2, 5)).signals[..., 2])
+
+
+def test_moments_are_saved_with_the_gate_and_shared_between_combinations():
+    gate = OverwriteGate(LinearHead()).train()
+    gate(step(seed=1))
+    copy = OverwriteGate(LinearHead())
+    copy.load_state_dict(gate.state_dict())
+    one, two = gate.eval()(step(seed=2)), copy.eval()(step(seed=2))
+    assert torch.equal(one.logit_p, two.logit_p)
+    alone = gate.combined("gate_only")
+    assert torch.equal(alone(step(seed=2)).logit_p, one.logit_u)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ardm.prior import PositionalPrior, maturity, prior_logit
+from ardm.prior import PositionalPrior, forced_overwrites, maturity, prior_logit
 from ardm.types import InputError
 
 
@@ -30,11 +30,27 @@ def test_a_steep_slope_is_a_step_function():
     assert r.tolist() == [0, 0, 1, 1]
 
 
+def test_a_flat_slope_is_one_half_everywhere():
+    assert torch.allclose(prior_logit(4, 3, 8, 1e-6).sigmoid(), torch.full((4,), 0.5), atol=1e-5)
+
+
+def test_forced_overwrites_by_hand():
+    """n = 2, T = 2: tau = 0, 1; alpha = log 3, so r is 1/4, 1/10 at position 0 and 1/2, 1/4 at position 1."""
+    assert forced_overwrites(2, 2, math.log(3)).tolist() == pytest.approx([0.35, 0.75], rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "T", "alpha", "delta"), [(32, 32, 1.25, 0.0), (16, 64, 0.3, 2.0), (40, 10, 5.0, -3.0)])
+def test_forced_overwrites_lie_within_one_of_their_integral(n, T, alpha, delta):
+    tau = maturity(n, T, delta).double()
+    softplus = torch.nn.functional.softplus
+    integral = (softplus(alpha * (tau - 0.5)) - softplus(alpha * (tau - T - 0.5))) / alpha
+    assert ((forced_overwrites(n, T, alpha, delta) - integral).abs() < 1).all()
+
+
 def test_forced_overwrites_are_about_half_of_n_T():
     """Summed over positions and steps r is about nT/2 whatever the gate says: the defect that noisy-OR inherits."""
     n, T = 64, 64
-    total = sum(prior_logit(n, t, T).sigmoid().sum() for t in range(1, T + 1)).item()
-    assert total == pytest.approx(n * T / 2, rel=0.05)
+    assert forced_overwrites(n, T).sum().item() == pytest.approx(n * T / 2, rel=0.05)
 
 
 def test_learnable_prior_keeps_its_slope_positive():

@@ -8,6 +8,7 @@ from ardm.laws import Oracle, agreement
 from ardm.prior import prior_logit
 from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, UniformRefinement
 from ardm.sampling import blank, refine
+from ardm.selection import Selection
 from ardm.types import InputError, Step
 
 V = 4
@@ -17,7 +18,9 @@ def step(x, t, T, fixed=None):
     x = torch.as_tensor(x)
     log_q = torch.zeros(*x.shape, V).log_softmax(-1)
     fixed = torch.zeros_like(x, dtype=torch.bool) if fixed is None else torch.as_tensor(fixed)
-    return Step(t, T, x, x.clamp(max=V - 1), log_q, None, torch.zeros(x.shape), torch.zeros(*x.shape, 0), x == V, fixed)
+    zero = torch.zeros_like(x)
+    hidden = torch.zeros(*x.shape, 0)
+    return Step(t, T, x, x.clamp(max=V - 1), log_q, None, zero.float(), hidden, x == V, fixed, zero)
 
 
 def rng():
@@ -58,21 +61,21 @@ def test_fixed_schedule_overwrites_with_the_prior_and_is_the_gate_with_u_zero():
     write = FixedSchedule()(s, rng()).write
     expected = prior_logit(8, 3, 8).sigmoid()
     assert torch.allclose(write.float().mean(0), expected, atol=0.032)  # 4 standard errors
-    u_is_zero = OverwriteGate(LinearHead(beta_0=-1e9, beta_H=0, beta_M=0, beta_Delta=0)).eval()
+    u_is_zero = OverwriteGate(LinearHead((0, 0, 0), beta_0=-1e9)).eval()
     assert torch.equal(Overwrite(u_is_zero)(s, rng()).write, write)
 
 
 def test_hide_then_refill_by_hand():
     """Half way through T = 10 with 0.6: no mask may be wanted after step 6; suspects above the threshold are hidden."""
-    gate = OverwriteGate(LinearHead(beta_0=1.0, beta_H=0, beta_M=0, beta_Delta=0), combine="gate_only").eval()
-    rule = HideThenRefill(gate, threshold=0.5, limit=2)
+    gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=1.0), combine="gate_only").eval()
+    rule = HideThenRefill(gate, Selection("threshold", 0.5, budget=2))
     x = [[V, V, V, 0, 1, 2]]
     late = rule(step(x, 6, 10), rng())
     assert late.write.tolist() == [[True, True, True, False, False, False]]
     assert late.remask.sum() == 2 and not late.remask[0, :3].any()
     early = rule(step(x, 3, 10), rng())  # 6 open positions, half of the writing time: 3 masks are wanted, 3 are there
     assert early.write.sum() == 0
-    shy = HideThenRefill(gate, threshold=0.9)
+    shy = HideThenRefill(gate, Selection("threshold", 0.9))
     assert shy(step(x, 6, 10), rng()).remask.sum() == 0
 
 
@@ -82,3 +85,17 @@ def test_no_rule_touches_what_is_fixed():
     for rule in (UniformRefinement(1.0), Overwrite(gate), HideThenRefill(gate)):
         action = rule(step([[0, 1, 2, 3]], 1, 4, fixed), rng())
         assert (action.write | action.remask).tolist() == [[False, True, False, True]]
+
+
+def test_the_acceptance_test_writes_only_what_is_likelier():
+    """Proposals are token 1 everywhere: over a mask always, over token 0 (less likely) yes, over 1 and 2 (likelier) no."""
+    s = step([[V, 0, 1, 2]], 2, 4)
+    log_q = torch.tensor([0.1, 0.3, 0.5, 0.1]).log().expand(1, 4, 4)
+    s = Step(**{**s.__dict__, "log_q": log_q, "proposal": torch.ones_like(s.x)})
+    gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=50.0), combine="gate_only").eval()
+    assert Overwrite(gate)(s, rng()).write.tolist() == [[True] * 4]
+    assert Overwrite(gate, accept="better")(s, rng()).write.tolist() == [[True, True, False, False]]
+    with pytest.raises(InputError, match="accept='maybe'"):
+        Overwrite(gate, accept="maybe")
+    with pytest.raises(InputError, match="written_by=0"):
+        HideThenRefill(gate, written_by=0)

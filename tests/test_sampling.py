@@ -5,7 +5,8 @@ import torch
 
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
 from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, UniformRefinement
-from ardm.sampling import blank, draw, refine
+from ardm.sampling import blank, draw, noise, refine
+from ardm.selection import Selection
 from ardm.types import Action, InputError, Prediction
 
 V, L, B, D = 6, 7, 5, 3
@@ -32,9 +33,11 @@ RULES = {
     "uniform": UniformRefinement(0.3),
     "fixed schedule": FixedSchedule(),
     "linear, Bernoulli": Overwrite(OverwriteGate(LinearHead()).eval()),
-    "linear, threshold": Overwrite(OverwriteGate(LinearHead()).eval(), how="threshold", threshold=0.7),
+    "linear, threshold": Overwrite(OverwriteGate(LinearHead()).eval(), Selection("threshold", 0.7)),
+    "linear, budget": Overwrite(OverwriteGate(LinearHead()).eval(), Selection(budget=3, last_budget=1, per_position=2)),
+    "linear, acceptance test": Overwrite(OverwriteGate(LinearHead()).eval(), accept="better"),
     "learned": Overwrite(OverwriteGate(LearnedHead(D)).eval()),
-    "hide then refill": HideThenRefill(OverwriteGate(LinearHead(), combine="gate_only").eval(), threshold=0.1),
+    "hide then refill": HideThenRefill(OverwriteGate(LinearHead(), combine="gate_only").eval(), Selection("threshold", 0.1)),
 }
 
 
@@ -47,6 +50,7 @@ def starts():
     nothing = torch.zeros(B, L, dtype=torch.bool)
     return {
         "masks": (blank(B, L, V), nothing),
+        "noise": (noise(B, L, V, seed=3), nothing),
         "draft": (draft, nothing),
         "prompt": (torch.where(prompt, draft, V), prompt),
         "holes": (torch.where(holes, V, draft), ~holes),
@@ -63,7 +67,7 @@ def test_invariants(rule, start, steps):
     trace = refine(denoiser, RULES[rule], x, steps, seed=1, fixed=fixed, record=True)
     assert ((trace.x >= 0) & (trace.x < V)).all()  # no mask leaves the loop
     assert torch.equal(trace.x[fixed], x[fixed])  # a prompt is never touched
-    assert trace.calls == len(denoiser.times) == steps
+    assert trace.calls.tolist() == [len(denoiser.times)] * B == [steps] * B
     states = [x, *(frame.x for frame in trace.frames)]
     writes = rewrites = changes = remasks = 0
     for before, after, frame in zip(states, states[1:], trace.frames, strict=False):
@@ -182,3 +186,134 @@ def test_bad_starts_are_refused():
         refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, fixed=torch.ones(B, L, dtype=torch.bool))
     with pytest.raises(InputError, match="temperature=-1"):
         refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, temperature=-1.0)
+
+
+def test_the_start_from_noise_is_uniform_and_depends_on_the_seed():
+    x = noise(2000, 10, V, seed=1)
+    shares = torch.bincount(x.flatten(), minlength=V) / x.numel()
+    assert len(shares) == V and torch.allclose(shares, torch.full((V,), 1 / V), atol=0.011)  # 4 standard errors
+    assert torch.equal(x, noise(2000, 10, V, seed=1)) and not torch.equal(x, noise(2000, 10, V, seed=2))
+
+
+def kept_by_hand(q: list[float], top_k: int | None, top_p: float | None) -> list[float]:
+    """What is left of q: sort, keep the first k, then the fewest whose renormalised sum reaches p."""
+    order = sorted(range(len(q)), key=lambda v: -q[v])[:top_k]
+    total, kept = sum(q[v] for v in order), []
+    for v in order:
+        kept.append(v)
+        if top_p is not None and sum(q[u] for u in kept) / total >= top_p:
+            break
+    return [q[v] / sum(q[u] for u in kept) if v in kept else 0.0 for v in range(len(q))]
+
+
+@pytest.mark.parametrize(
+    ("top_k", "top_p"), [(2, None), (None, 0.6), (None, 0.45), (3, 0.7), (10, 1.0), (1, None), (None, 0.01)]
+)
+def test_top_k_and_top_p_by_hand(top_k, top_p):
+    q = [0.05, 0.4, 0.1, 0.25, 0.2]
+    log_q = torch.tensor(q, dtype=torch.float64).log().expand(1, 60_000, 5)
+    drawn = draw(log_q, torch.Generator().manual_seed(0), top_k=top_k, top_p=top_p)
+    seen = torch.bincount(drawn[0], minlength=5).double() / 60_000
+    expected = torch.tensor(kept_by_hand(q, top_k, top_p), dtype=torch.float64)
+    assert torch.allclose(seen, expected, atol=0.009)  # 4 standard errors
+    assert ((seen > 0) == (expected > 0)).all()
+
+
+def test_a_draw_uses_up_the_same_random_numbers_whatever_its_settings():
+    log_q = torch.randn(2, 3, 5).log_softmax(-1)
+    after = []
+    for settings in ({}, {"temperature": 0.0}, {"temperature": 0.5, "top_k": 2}, {"top_p": 0.5}):
+        rng = torch.Generator().manual_seed(3)
+        draw(log_q, rng, **settings)
+        after.append(torch.rand(1, generator=rng).item())
+    assert len(set(after)) == 1
+
+
+@pytest.mark.parametrize("bad", [{"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"patience": 0}])
+def test_bad_settings_are_named_before_the_first_call(bad):
+    denoiser = Random()
+    name, value = next(iter(bad.items()))
+    with pytest.raises(InputError, match=f"{name}={value}"):
+        refine(denoiser, OneWay(), blank(B, L, V), 2, seed=0, **bad)
+    assert denoiser.times == []
+
+
+class UntilQuiet:
+    """Rewrites row b at steps 1 .. b alone, always to another token."""
+
+    def __call__(self, step, generator):
+        rows = torch.arange(len(step.x))[:, None] >= step.t
+        differs = step.proposal != step.x
+        return Action(write=rows & differs, remask=torch.zeros_like(differs))
+
+
+def test_patience_stops_each_sequence_after_that_many_quiet_steps_and_saves_its_calls():
+    rows = []
+
+    class Counting(Random):
+        def __call__(self, x, time):
+            rows.append(len(x))
+            return super().__call__(x, time)
+
+    g = torch.Generator().manual_seed(8)
+    start = torch.randint(V, (4, L), generator=g)
+    trace = refine(Counting(), UntilQuiet(), start, 20, seed=0, patience=2)
+    assert trace.calls.tolist() == [2, 3, 4, 5]  # row b is quiet from step b + 1 on
+    assert sum(rows) == sum(trace.calls.tolist())
+    whole = refine(Random(), UntilQuiet(), start, 20, seed=0)
+    assert torch.equal(trace.x, whole.x)
+
+
+def test_a_sequence_with_a_mask_is_never_finished():
+    class Nothing:
+        def __call__(self, step, generator):
+            return Action(write=torch.zeros_like(step.is_mask), remask=torch.zeros_like(step.is_mask))
+
+    trace = refine(Random(), Nothing(), blank(B, L, V), 6, seed=0, patience=1)
+    assert trace.calls.tolist() == [6] * B and (trace.x < V).all()
+
+
+def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
+    from ardm.signals import confidence_change, entropy, margin
+
+    noted = []
+
+    class Spy:
+        def __call__(self, step, generator):
+            noted.append(step)
+            return RULES["linear, Bernoulli"](step, generator)
+
+    trace = refine(Random(), Spy(), blank(B, L, V), 3, seed=0, record=True)
+    for t, step in enumerate(noted):
+        assert torch.equal(trace.score("entropy")[t], entropy(step.log_q))
+        assert torch.equal(trace.score("margin")[t], margin(step.log_q))
+        assert torch.equal(trace.score("confidence_change")[t], confidence_change(step.log_q, step.log_q_before))
+    u, r = trace.score("u"), trace.score("r")
+    assert torch.allclose(trace.score("p"), 1 - (1 - u) * (1 - r), atol=1e-6)
+    with pytest.raises(InputError, match="'doubt'"):
+        trace.score("doubt")
+    with pytest.raises(InputError, match="record=True"):
+        refine(Random(), OneWay(), blank(B, L, V), 2, seed=0).score("p")
+
+
+def test_overwrites_of_each_position_are_counted_for_the_rule():
+    seen = []
+
+    class Spy:
+        def __call__(self, step, generator):
+            seen.append(step.overwrites.clone())
+            return RULES["hide then refill"](step, generator)
+
+    trace = refine(Random(), Spy(), blank(B, L, V), 9, seed=0, record=True)
+    recount = torch.zeros(B, L, dtype=torch.long)
+    before = trace.start
+    for counted, frame in zip(seen, trace.frames, strict=True):
+        assert torch.equal(counted, recount)
+        recount = recount + ((before != V) & (frame.write | frame.remask))
+        before = frame.x
+    assert recount.sum() > 0
+    limited = HideThenRefill(
+        OverwriteGate(LinearHead(), combine="gate_only").eval(), Selection("threshold", 0.0, per_position=1)
+    )
+    hidden = sum(frame.remask.long() for frame in refine(Random(), limited, blank(B, L, V), 15, seed=0, record=True).frames)
+    assert hidden.max() == 1

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.spatial
 import scipy.special
 import scipy.stats
 import torch
@@ -11,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ardm.signals import Standardiser, confidence_change, entropy, log_prob_of, margin
+from ardm.signals import (
+    Standardiser,
+    confidence_change,
+    divergence,
+    entropy,
+    log_prob_of,
+    margin,
+    placed_margin,
+    top_mass,
+)
 from ardm.types import InputError
 
 logits_arrays = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 7)), elements=st.floats(-40, 40))
@@ -130,3 +140,107 @@ def test_the_standardiser_stays_on_the_cpu_in_float64_whatever_its_gate_does():
     for moved in (standard.to("meta"), standard.half()):
         assert moved.mean.device.type == "cpu" and moved.mean.dtype == torch.float64
         assert moved.eval()(torch.tensor(4.0)).item() == 2.0
+
+
+@given(logits_arrays, st.integers(0, 6))
+def test_signals_of_the_placed_token_by_brute_force(z, token):
+    token %= z.shape[-1]
+    q = scipy.special.softmax(z, axis=-1)
+    rival = np.delete(q, token, axis=-1).max(-1)
+    tokens = torch.full(z.shape[:1], token)
+    logits = torch.from_numpy(z)
+    np.testing.assert_allclose(
+        log_prob_of(logits, tokens).numpy(), scipy.special.log_softmax(z, -1)[:, token], rtol=1e-9, atol=1e-14
+    )
+    found = placed_margin(logits, tokens).numpy()
+    np.testing.assert_allclose(found, np.log(q[:, token]) - np.log(rival), rtol=1e-6, atol=1e-9)
+
+
+@given(logits_arrays, st.integers(1, 9))
+def test_top_mass_is_the_sum_of_the_largest(z, k):
+    expected = np.sort(scipy.special.softmax(z, axis=-1), axis=-1)[:, ::-1][:, :k].sum(-1)
+    np.testing.assert_allclose(top_mass(torch.from_numpy(z), k).numpy(), expected, rtol=1e-9)
+
+
+@given(logits_arrays, st.integers(0, 99))
+def test_divergence_is_scipys(z, seed):
+    other = np.random.default_rng(seed).normal(size=z.shape) * 5
+    q, r = scipy.special.softmax(z, axis=-1), scipy.special.softmax(other, axis=-1)
+    expected = scipy.spatial.distance.jensenshannon(q, r, axis=-1) ** 2
+    found = divergence(torch.from_numpy(z), torch.from_numpy(other)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
+    assert (found <= math.log(2) + 1e-12).all()
+
+
+@given(logits_arrays, st.integers(0, 99))
+def test_confidence_change_is_the_difference_of_log_softmaxes(z, seed):
+    before = np.random.default_rng(seed).normal(size=z.shape) * 5
+    now, then = scipy.special.log_softmax(z, -1), scipy.special.log_softmax(before, -1)
+    logits, logits_before = torch.from_numpy(z), torch.from_numpy(before)
+    for v in range(z.shape[-1]):
+        found = confidence_change(logits, logits_before, torch.full(z.shape[:1], v)).numpy()
+        np.testing.assert_allclose(found, now[:, v] - then[:, v], rtol=1e-6, atol=1e-12)
+    first = z.argmax(-1)
+    rows = np.arange(len(z))
+    expected = now[rows, first] - then[rows, first]
+    tied = np.isclose(np.sort(z, -1)[:, -1], np.sort(z, -1)[:, -2])
+    found = confidence_change(logits, logits_before).numpy()
+    np.testing.assert_allclose(found[~tied], expected[~tied], rtol=1e-6, atol=1e-12)
+
+
+def test_advanced_signals_by_hand():
+    q = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    assert placed_margin(q.log(), torch.tensor(0)).item() == pytest.approx(math.log(5 / 3))
+    assert placed_margin(q.log(), torch.tensor(2)).item() == pytest.approx(math.log(2 / 5))
+    assert top_mass(q.log(), 2).item() == pytest.approx(0.8)
+    one, other = torch.tensor([0.0, -torch.inf]), torch.tensor([-torch.inf, 0.0])
+    assert divergence(one, other).item() == pytest.approx(math.log(2))
+    assert divergence(one, one).item() == 0 == divergence(one, None).item()
+
+
+def test_advanced_signals_at_the_edges():
+    forbidden = torch.tensor([0.0, -torch.inf, -torch.inf])
+    assert placed_margin(forbidden, torch.tensor(0)).item() == math.inf  # no rival
+    assert placed_margin(forbidden, torch.tensor(1)).item() == -math.inf
+    assert confidence_change(forbidden, forbidden, torch.tensor(1)).item() == 0  # forbidden both times
+    assert placed_margin(torch.zeros(2, 1), torch.tensor([0, 1])).tolist() == [math.inf, 0.0]  # V = 1: no rival, and a mask
+    assert top_mass(torch.zeros(2, 1)).tolist() == [1.0, 1.0]
+    assert placed_margin(torch.zeros(4), torch.tensor(2)).item() == 0
+    assert top_mass(torch.zeros(4), 3).item() == pytest.approx(0.75)
+    with pytest.raises(InputError, match="k=0"):
+        top_mass(torch.zeros(3), 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_signal_takes_every_precision_and_refuses_nan(dtype):
+    z, before, tokens = torch.randn(20, 9).to(dtype), torch.randn(20, 9).to(dtype), torch.randint(9, (20,))
+    signals = {
+        "placed": lambda a, b: log_prob_of(a, tokens),
+        "placed margin": lambda a, b: placed_margin(a, tokens),
+        "top mass": lambda a, b: top_mass(a),
+        "divergence": lambda a, b: divergence(a, b),
+        "change": lambda a, b: confidence_change(a, b),
+        "placed change": lambda a, b: confidence_change(a, b, tokens),
+    }
+    for name, signal in signals.items():
+        found = signal(z, before)
+        assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32), name
+        assert torch.allclose(found.double(), signal(z.double(), before.double()), rtol=1e-4, atol=1e-5), name
+        bad = z.clone()
+        bad[3, 4] = torch.nan
+        with pytest.raises(InputError, match="no distribution"):
+            signal(bad, before)
+
+
+def test_gradients_of_the_other_signals_by_finite_differences():
+    z = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    before = torch.randn(2, 5, dtype=torch.float64)
+    tokens = torch.tensor([1, 3])
+    for signal in (
+        lambda a: log_prob_of(a, tokens),
+        lambda a: placed_margin(a, tokens),
+        lambda a: top_mass(a, 2),
+        lambda a: divergence(a, before),
+        lambda a: confidence_change(a, before),
+    ):
+        assert torch.autograd.gradcheck(signal, z)

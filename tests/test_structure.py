@@ -14,8 +14,9 @@ RANK = {name: rank for rank, level in enumerate(
     [
         {"types", "files", "provenance"},
         {"signals", "prior", "corruption", "denoiser", "laws", "devices", "losses", "parameters", "checks"},
-        {"corpora", "gate", "evaluation", "sampling"},
-        {"rules", "training", "runs"},
+        {"corpora", "gate", "selection", "labels", "evaluation", "sampling"},
+        {"rules", "literal", "training", "runs"},
+        {"gate_training"},
         {"figures", "widgets", "cli"},
     ]
 ) for name in level}  # fmt: skip
@@ -51,6 +52,7 @@ class Block:
 sys.meta_path.insert(0, Block())
 import ardm.types, ardm.signals, ardm.prior, ardm.corruption, ardm.denoiser, ardm.laws, ardm.losses, ardm.gate, ardm.rules
 import ardm.sampling, ardm.corpora, ardm.training, ardm.evaluation, ardm.devices, ardm.runs, ardm.checks
+import ardm.selection, ardm.labels, ardm.gate_training, ardm.literal
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

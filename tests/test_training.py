@@ -7,19 +7,15 @@ import pytest
 import torch
 
 from ardm.corpora import LawCorpus, open_corpus
-from ardm.devices import generator
 from ardm.laws import Oracle, agreement
 from ardm.training import (
     MODELS,
     PUBLISHED,
     DenoiserRecipe,
-    GateRecipe,
-    gate_state,
     load_denoiser,
     mask_rates,
     publish_denoiser,
     train_denoiser,
-    train_gate,
     validation_loss,
 )
 from ardm.types import InputError
@@ -77,36 +73,6 @@ def test_mask_rates_follow_position_only_where_asked():
     assert flat[:, 0].mean().item() == pytest.approx(0.5, abs=0.1)
 
 
-def test_gate_states_are_what_the_sampler_leaves(corpus, trained):
-    x0 = corpus.batch(64, generator(0, "x"))
-    V = corpus.vocab_size
-    masked = gate_state(trained[0], x0, V, GateRecipe(own_errors=0.0, error_rate=0.0), generator(1, "x"), CPU)
-    assert torch.equal(masked.is_mask, masked.x == V)
-    assert not torch.equal(masked.log_q, masked.log_q_before)  # the step before hid more
-    assert torch.equal(masked.x[~masked.is_mask], x0[~masked.is_mask])
-    filled = gate_state(trained[0], x0, V, GateRecipe(own_errors=1.0, error_rate=0.0), generator(1, "x"), CPU)
-    assert not filled.is_mask.any()
-    assert torch.equal(filled.x[~masked.is_mask], x0[~masked.is_mask])
-    assert filled.t == masked.t
-    assert not torch.equal(filled.log_q, filled.log_q_before)
-
-
-@pytest.mark.parametrize("head", ["learned", "linear"])
-def test_a_trained_gate_tells_wrong_from_right_and_leaves_the_denoiser_alone(corpus, trained, head):
-    denoiser = trained[0]
-    before = {k: v.clone() for k, v in denoiser.state_dict().items()}
-    gate, losses = train_gate(denoiser, corpus, GateRecipe(head=head, steps=80, rate=2e-2), device=CPU, progress=False)
-    assert all(torch.equal(v, before[k]) for k, v in denoiser.state_dict().items())
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    x0 = corpus.held_out(200)
-    state = gate_state(denoiser, x0, corpus.vocab_size, GateRecipe(), generator(3, "x"), CPU)
-    u = gate(state).logit_u
-    wrong = (state.x != x0) & ~state.is_mask
-    right = (state.x == x0) & ~state.is_mask
-    ranked = (u[wrong][:, None] > u[right][None]).float().mean().item()  # the area under the ROC curve, pair by pair
-    assert ranked > (0.75 if head == "learned" else 0.5)
-
-
 def test_bad_recipes_are_named():
     with pytest.raises(InputError, match="steps=0"):
         DenoiserRecipe(steps=0)
@@ -114,8 +80,6 @@ def test_bad_recipes_are_named():
         DenoiserRecipe(rate=-1)
     with pytest.raises(InputError, match="positional=2"):
         DenoiserRecipe(positional=2)
-    with pytest.raises(InputError, match="head='wide'"):
-        GateRecipe(head="wide")
 
 
 def test_publishing_is_whole_or_nothing_and_loads_back(tmp_path, monkeypatch, corpus):

@@ -1,0 +1,78 @@
+"""Labels against the exact posterior and by hand."""
+
+import pytest
+import torch
+
+from ardm.devices import generator
+from ardm.labels import LABELS, Situation, leave_one_out, likelihood_ratio
+from ardm.laws import Oracle, agreement
+from ardm.types import InputError, Prediction, Step
+
+
+def situation(x, x0, denoiser, V, *, final=None, share=1.0) -> Situation:
+    no = torch.zeros_like(x, dtype=torch.bool)
+    flat = torch.zeros(*x.shape, V).log_softmax(-1)
+    step = Step(2, 4, x, x0, flat, None, torch.zeros(x.shape), flat[..., :0], x == V, no, torch.zeros_like(x))
+    return Situation(step, x0, final, denoiser, share)
+
+
+def test_likelihood_ratio_by_hand():
+    log_q = torch.tensor([[[0.6, 0.3, 0.1]] * 4]).log()
+    assert likelihood_ratio(log_q, torch.tensor([[0, 1, 2, 3]]))[0].tolist() == pytest.approx([0, 0.5, 1 - 1 / 6, 1])
+
+
+def blind(x, time):
+    return Prediction(torch.zeros(*x.shape, 3), torch.zeros(*x.shape, 0))
+
+
+def test_mismatch_and_final_compare_token_by_token():
+    x, x0 = torch.tensor([[0, 1, 3]]), torch.tensor([[0, 2, 1]])
+    it = situation(x, x0, blind, 3, final=torch.tensor([[1, 1, 2]]))
+    label = LABELS["mismatch"](it, generator(0, "x"))
+    assert label.value.tolist() == [[0, 1, 1]] and label.where.all()
+    assert LABELS["final"](it, generator(0, "x")).value.tolist() == [[1, 0, 1]]
+    with pytest.raises(InputError, match="rollout"):
+        LABELS["final"](situation(x, x0, blind, 3), generator(0, "x"))
+
+
+def test_leave_one_out_hides_one_position_at_a_time():
+    """Against the law's posterior written out: the oracle of clean texts, given all tokens but one."""
+    law = agreement(5)
+    x = law.sample(3, seed=2)
+    found = leave_one_out(Oracle(law, error_rate=0.0), x, law.vocab_size)
+    for i in range(5):
+        hidden = x.clone()
+        hidden[:, i] = law.vocab_size
+        assert torch.allclose(found[:, i].double(), law.posterior(hidden)[:, i].log(), atol=1e-5)
+
+
+def test_interchangeable_words_are_spared_and_contradictions_are_not():
+    """The point of the label: mismatch blames both words, the likelihood ratio the contradiction alone."""
+    law = agreement(5)
+    words = {w: i for i, w in enumerate(law.words)}
+    x0 = law.sample(1, seed=0)
+    noun, verb = int(x0[0, 1]), int(x0[0, 2])
+    kinds = law.posterior(torch.where(torch.arange(5) == 1, law.vocab_size, x0))[0, 1]
+    other = next(v for v in range(law.vocab_size) if kinds[v] > 0 and v != noun)  # another noun that fits as well
+    wrong = next(v for v in range(law.vocab_size) if kinds[v] == 0 and law.words[v] in words and v not in (noun, verb))
+    oracle = Oracle(law, error_rate=1e-6)
+    for token, expected in ((other, 0.0), (wrong, 1.0)):
+        x = x0.clone()
+        x[0, 1] = token
+        ratio = likelihood_ratio(leave_one_out(oracle, x, law.vocab_size), x)[0, 1].item()
+        assert ratio == pytest.approx(expected, abs=1e-3)
+        mismatch = LABELS["mismatch"](situation(x, x0, oracle, law.vocab_size), generator(0, "x"))
+        assert mismatch.value[0, 1] == 1
+
+
+def test_the_label_from_one_call_speaks_of_the_hidden_share_of_visible_tokens_only():
+    law = agreement(9)
+    x = law.sample(400, seed=0)
+    x[:, 0] = law.vocab_size
+    oracle = Oracle(law, error_rate=0.01)
+    label = LABELS["likelihood_ratio"](situation(x, x, oracle, law.vocab_size, share=0.12), generator(0, "x"))
+    assert not label.where[:, 0].any()
+    assert label.where[:, 1:].float().mean().item() == pytest.approx(0.12, abs=0.023)  # 4 standard errors
+    hidden = torch.where(label.where, law.vocab_size, x)
+    expected = likelihood_ratio(oracle(hidden, 1.0).logits.log_softmax(-1), x)
+    assert torch.allclose(label.value[label.where], expected[label.where], atol=1e-6)
