@@ -43,7 +43,7 @@ class GateRecipe:
     label: str = "mismatch"  # what it is taught, a name of ardm.labels.LABELS
     states: str = "corrupted"  # where: on corrupted texts, or in runs of the sampler with the gate as it is (rollout)
     loss: str = "bce"  # bce on u; or end to end through a relaxed overwrite: gumbel_sigmoid, straight_through
-    combine: str = "gate_only"  # end to end: how u and r make the p that overwrites
+    combine: str = "noisy_or"  # how u and r make p: what the gate starts sampling with, and end to end the p that overwrites
     edit: str = "overwrite"  # end to end and in rollouts: overwrite in place, or hide
     auxiliary: float = 0.0  # end to end: weight of the bce beside it
     sparsity: float = 0.0  # weight of the expected share of overwrites

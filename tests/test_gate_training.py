@@ -114,8 +114,14 @@ TRAININGS = {
     "linear, placed": (GateRecipe("linear", signals=("placed_log_prob",), steps=80, rate=2e-2), 0.75),
     "likelihood ratio": (GateRecipe(label="likelihood_ratio", steps=120, rate=2e-2), 0.65),
     "rollouts": (GateRecipe(states="rollout", edit="hide", steps=50, batch=16, rollout_steps=4, rate=2e-2), 0.65),
-    "gumbel-sigmoid, hide": (GateRecipe(loss="gumbel_sigmoid", edit="hide", sparsity=0.05, steps=120, rate=2e-2), 0.5),
-    "straight-through, hide": (GateRecipe(loss="straight_through", edit="hide", sparsity=0.05, steps=120, rate=2e-2), 0.5),
+    "gumbel-sigmoid, hide": (
+        GateRecipe(loss="gumbel_sigmoid", edit="hide", combine="gate_only", sparsity=0.05, steps=120, rate=2e-2),
+        0.5,
+    ),
+    "straight-through, hide": (
+        GateRecipe(loss="straight_through", edit="hide", combine="gate_only", sparsity=0.05, steps=120, rate=2e-2),
+        0.5,
+    ),
 }
 
 
@@ -165,6 +171,10 @@ def test_joint_training_moves_a_copy_of_the_denoiser(denoiser, corpus):
     assert not torch.equal(trained.denoiser.state_dict()["token.weight"], before["token.weight"])
 
 
+def test_a_new_gate_combines_as_the_document_does(denoiser, corpus):
+    assert train_gate(denoiser, corpus, GateRecipe(steps=1), device=CPU, progress=False).gate.combine == "noisy_or"
+
+
 def test_the_same_recipe_gives_the_same_gate_and_a_given_gate_is_trained_on(denoiser, corpus):
     recipe = GateRecipe(steps=3)
     one, two = (train_gate(denoiser, corpus, recipe, device=CPU, progress=False) for _ in range(2))
@@ -196,6 +206,7 @@ def test_the_truth_can_be_the_teacher_token(denoiser, corpus):
         ({"own_errors": 2.0}, "own_errors=2"),
         ({"label": "final"}, "rollout"),
         ({"learn_prior": True}, "learn_prior=True"),
+        ({"learn_prior": True, "loss": "gumbel_sigmoid", "combine": "gate_only"}, "learn_prior=True"),
     ],
 )
 def test_bad_recipes_are_named(bad, said):
