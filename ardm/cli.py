@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("run", help="run one notebook with parameters of your own")
     one.set_defaults(command=_run)
-    one.add_argument("notebook", help="a path, a name such as 05_training, or the start of one such as 05")
+    one.add_argument("notebook", help="a path, a name such as 09_sampling, or the start of one such as 09")
     one.add_argument("-p", dest="assignments", metavar="NAME=VALUE", action="append", default=[], help="repeatable")
     one.add_argument("--out", type=Path, metavar="DIR", help="folder of the result (default: runs/NAME/PARAMETERS)")
     one.add_argument("--html", action="store_true", help="also write one HTML file, with formulas as TeX, without widgets")

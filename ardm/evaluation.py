@@ -14,7 +14,7 @@ from ardm.laws import Law
 from ardm.signals import log_prob_of
 from ardm.types import Bool, Denoiser, Float, InputError, Int
 
-__all__ = ["Share", "bits_per_token", "ranking", "share", "unigram_distance", "unigram_floor"]
+__all__ = ["Ranking", "Share", "bits_per_token", "ranking", "ranking_over_texts", "share", "unigram_distance", "unigram_floor"]
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,30 @@ def ranking(score: Float[Tensor, " N"], positive: Bool[Tensor, " N"]) -> float:
         raise InputError("ranking needs at least one positive and one negative")
     statistic = mannwhitneyu(there.cpu().double().numpy(), elsewhere.cpu().double().numpy()).statistic
     return float(statistic) / (len(there) * len(elsewhere))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The :func:`ranking` of a sample of texts with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ranking_over_texts(
+    score: Float[Tensor, "B L"], positive: Bool[Tensor, "B L"], among: Bool[Tensor, "B L"], *, seed: int, repeats: int = 200
+) -> Ranking:
+    """How the score ranks the tokens ``among`` which are ``positive`` above the others, pooled over the texts.
+
+    The interval resamples whole texts, since the tokens of one text are not independent; seeds give the same resamples for
+    every score.
+    """
+    rng = generator(seed, "bootstrap", "cpu")
+    score, positive, among = score.cpu(), positive.cpu(), among.cpu()
+    again = []
+    for _ in range(repeats):
+        pick = torch.randint(len(score), (len(score),), generator=rng)
+        again.append(ranking(score[pick][among[pick]], positive[pick][among[pick]]))
+    low, high = torch.tensor(again, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Ranking(ranking(score[among], positive[among]), low, high)

@@ -17,11 +17,11 @@ from ardm.gate import COMBINE, DOCUMENT, LearnedHead, LinearHead, OverwriteGate
 from ardm.labels import LABELS, Situation
 from ardm.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
 from ardm.rules import HideThenRefill, Overwrite
-from ardm.sampling import draw, refine
+from ardm.sampling import draw, observe, refine
 from ardm.training import descend, optimiser_and_schedule
 from ardm.types import Action, Denoiser, Float, InputError, Int, Prediction, Rule, Step, at_least_one
 
-__all__ = ["GateRecipe", "TrainedGate", "corrupted_states", "rollout_states", "train_gate"]
+__all__ = ["GateRecipe", "TrainedGate", "corrupted_states", "held_out_states", "rollout_states", "train_gate"]
 
 CHOICES = {
     "head": ("learned", "linear"),
@@ -217,34 +217,28 @@ def corrupted_states(
     for _ in range(2 if recipe.stability else 1):
         texts.insert(0, mask_more(texts[0], V, rate=1 / T, generator=rng))
     texts = [x.to(device) for x in texts]
-    predictions = [denoiser(x, 1.0) for x in texts[:-1]]
-    filled = (torch.rand(len(x0), 1, generator=rng) < recipe.own_errors).to(device)
-    if filled.any():
-        proposal = draw(predictions[-1].logits.log_softmax(-1).cpu(), rng).to(device)
-        texts[-1] = torch.where(filled & (texts[-1] == V), proposal, texts[-1])
-    predictions.append(denoiser(texts[-1], 1 - (t - 1) / T))
-    log_qs = [prediction.logits.log_softmax(-1) for prediction in predictions]
-    steps = []
-    for k in range(1, len(texts)):
-        x, when = texts[k], max(1, t - (len(texts) - 1 - k))
-        proposal = draw(log_qs[k].cpu(), rng).to(device)
-        nothing = torch.zeros_like(x, dtype=torch.bool)
-        steps.append(
-            Step(
-                t=when,
-                T=T,
-                x=x,
-                proposal=proposal,
-                log_q=log_qs[k],
-                log_q_before=log_qs[k - 1],
-                log_q_written=torch.zeros(x.shape, device=device),
-                hidden=predictions[k].hidden,
-                is_mask=x == V,
-                is_fixed=nothing,
-                overwrites=torch.zeros_like(x),
-            )
-        )
+    log_q, steps = denoiser(texts[0], 1.0).logits.log_softmax(-1), []
+    for k, x in enumerate(texts[1:], start=1):
+        if k == len(texts) - 1:
+            filled = (torch.rand(len(x0), 1, generator=rng) < recipe.own_errors).to(device)
+            proposal = draw(log_q.cpu(), rng).to(device)
+            x = torch.where(filled & (x == V), proposal, x)
+        when = max(1, t - (len(texts) - 1 - k))
+        steps.append(observe(denoiser, x, t=when, T=T, generator=rng, log_q_before=log_q))
+        log_q = steps[-1].log_q
     return steps, None
+
+
+def held_out_states(
+    denoiser: Denoiser, corpus: Corpus, *, count: int, seed: int, device: torch.device, recipe: GateRecipe | None = None
+) -> list[tuple[Step, Int[Tensor, "B L"]]]:
+    """What gates are judged on: pairs of a corrupted state and its true tokens, of ``count`` held-out texts at eight random steps."""
+    rng = generator(seed, "held-out states")
+    states = []
+    for x0 in corpus.held_out(count, seed=seed).chunk(8):
+        (step,), _ = corrupted_states(denoiser, None, x0, corpus.vocab_size, recipe or GateRecipe(), rng, device)
+        states.append((step, x0.to(device)))
+    return states
 
 
 class _Notes:

@@ -12,7 +12,7 @@ from ardm.devices import generator
 from ardm.signals import confidence_change, entropy, log_prob_of, margin
 from ardm.types import Action, Bool, Denoiser, Float, InputError, Int, Prediction, Rule, Step
 
-__all__ = ["Frame", "Trace", "blank", "draw", "noise", "refine"]
+__all__ = ["Frame", "Trace", "blank", "draw", "noise", "observe", "refine"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,28 @@ def _check_draw(temperature: float, top_k: int | None, top_p: float | None) -> N
         raise InputError(f"top_k={top_k}: it is at least 1")
     if top_p is not None and not 0 < top_p <= 1:
         raise InputError(f"top_p={top_p}: it is a probability in (0, 1]")
+
+
+@torch.no_grad()
+def observe(
+    denoiser: Denoiser,
+    x: Int[Tensor, "B L"],
+    *,
+    t: int,
+    T: int,
+    generator: torch.Generator,
+    log_q_before: Float[Tensor, "B L V"] | None = None,
+) -> Step:
+    """One step as a rule would meet it, outside a run: ``x`` as it stands before step t of T, nothing fixed, nothing overwritten.
+
+    The proposal is drawn on the generator's device.
+    """
+    prediction = denoiser(x, 1 - (t - 1) / T)
+    log_q = prediction.logits.log_softmax(-1)
+    proposal = draw(log_q.to(generator.device), generator).to(x.device)
+    is_mask = x == log_q.shape[-1]
+    zeros = torch.zeros_like(x)
+    return Step(t, T, x, proposal, log_q, log_q_before, zeros.float(), prediction.hidden, is_mask, zeros.bool(), zeros)
 
 
 @torch.no_grad()
