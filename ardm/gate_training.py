@@ -232,7 +232,7 @@ def corrupted_states(
 def held_out_states(
     denoiser: Denoiser, corpus: Corpus, *, count: int, seed: int, device: torch.device, recipe: GateRecipe | None = None
 ) -> list[tuple[Step, Int[Tensor, "B L"]]]:
-    """What gates are judged on: pairs of a corrupted state and its true tokens, of ``count`` held-out texts at eight random steps."""
+    """What gates are judged on: corrupted states and their true tokens, of ``count`` held-out texts at eight random steps."""
     rng = generator(seed, "held-out states")
     states = []
     for x0 in corpus.held_out(count, seed=seed).chunk(8):

@@ -14,21 +14,24 @@ ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("symbol", "meaning", "code", "document", "defined")
 
 # What a reader of formulas knows, and layout: not symbols of the book.
-KNOWN = {
-    "\\" + name
-    for name in (
-        "frac tfrac sum prod log max sqrt partial left right bigl bigr quad qquad dots cdot le ge ne to infty approx sim in mid leftarrow "
-        "operatorname{mean} operatorname{var}"
-    ).split()
-}
+KNOWN = set(
+    re.findall(
+        r"\S+",
+        r"""\frac \tfrac \sum \prod \log \max \sqrt \partial \left \right \bigl \bigr \quad \qquad \dots \cdot \le \ge \ne \to
+        \infty \approx \sim \in \mid \leftarrow \operatorname{mean} \operatorname{var}""",
+    )
+)
 
 # Addresses are for ever: a page that was published once keeps its name.
-PUBLISHED = """
+PUBLISHED = re.findall(
+    r"\S+",
+    """
 book/index book/notation book/glossary book/rerun book/checks book/bibliography
 notebooks/00_quickstart notebooks/01_entropy notebooks/02_margin notebooks/03_confidence_change notebooks/04_placed_token
 notebooks/05_positional_prior notebooks/06_combining notebooks/07_linear_gate notebooks/08_learned_gate notebooks/09_sampling
 notebooks/10_training_the_denoiser notebooks/11_training_the_gate notebooks/12_errata
-""".split()
+""",
+)
 
 
 def contents() -> list[str]:
