@@ -2,7 +2,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from ardm.evaluation import ranking, share, unigram_distance, unigram_floor
+from ardm.evaluation import ranking, ranking_over_texts, share, unigram_distance, unigram_floor
 from ardm.laws import agreement
 from ardm.types import InputError
 
@@ -62,3 +62,30 @@ def test_ranking_is_the_share_of_pairs_in_order():
     assert ranking(-positive.double(), positive) == 0.0
     with pytest.raises(InputError, match="at least one"):
         ranking(score, torch.zeros(60, dtype=torch.bool))
+
+
+def test_ranking_over_texts_pools_the_chosen_tokens_and_resamples_whole_texts():
+    g = torch.Generator().manual_seed(0)
+    score = torch.rand(40, 6, generator=g)
+    positive = torch.rand(40, 6, generator=g) < score  # informative, not perfect
+    among = torch.rand(40, 6, generator=g) < 0.8
+    found = ranking_over_texts(score, positive, among, seed=1)
+    assert found.value == ranking(score[among], positive[among])
+    assert found.low < found.value < found.high
+    assert found == ranking_over_texts(score, positive, among, seed=1)
+    assert found.low != ranking_over_texts(score, positive, among, seed=2).low
+
+
+def test_ranking_over_texts_that_are_all_alike_has_no_width_and_few_texts_a_wide_one():
+    score = torch.tensor([[0.9, 0.2, 0.6, 0.4]])
+    positive = torch.tensor([[True, False, False, True]])
+    every = torch.ones(30, 4, dtype=torch.bool)
+    alike = ranking_over_texts(score.repeat(30, 1), positive.repeat(30, 1), every, seed=0)
+    assert alike.low == pytest.approx(alike.value) == pytest.approx(alike.high) == pytest.approx(0.75)
+    # tokens of one text agree: resampling tokens would make the interval far narrower than resampling texts does
+    g = torch.Generator().manual_seed(3)
+    text = torch.rand(30, 1, generator=g)
+    score, label = text.repeat(1, 4), (torch.rand(30, 1, generator=g) < text).repeat(1, 4)
+    by_text = ranking_over_texts(score, label, every, seed=0)
+    by_token = ranking_over_texts(score.reshape(-1, 1), label.reshape(-1, 1), every.reshape(-1, 1), seed=0)
+    assert by_text.high - by_text.low > 1.5 * (by_token.high - by_token.low)

@@ -11,7 +11,7 @@ from ardm.corpora import LawCorpus
 from ardm.devices import generator
 from ardm.evaluation import ranking
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.gate_training import GateRecipe, corrupted_states, edited, rollout_states, train_gate
+from ardm.gate_training import GateRecipe, corrupted_states, edited, held_out_states, rollout_states, train_gate
 from ardm.laws import Oracle, agreement
 from ardm.losses import denoising_loss, relaxed_bernoulli
 from ardm.training import DenoiserRecipe, train_denoiser
@@ -56,6 +56,22 @@ def test_corrupted_states_are_what_the_sampler_leaves(denoiser, corpus):
     assert len(pair) == 2 and pair[1].t - pair[0].t in (0, 1)
     assert (pair[0].is_mask | ~pair[1].is_mask).all()  # more is hidden before
     assert torch.equal(pair[0].log_q, pair[1].log_q_before)
+
+
+def test_gates_are_judged_on_held_out_texts_at_several_steps(denoiser, corpus):
+    states = held_out_states(denoiser, corpus, count=40, seed=2, device=torch.device("cpu"))
+    assert torch.equal(torch.cat([x0 for _, x0 in states]), corpus.held_out(40, seed=2))
+    assert len(states) == 8
+    assert len({step.t for step, _ in states}) > 1
+    for step, x0 in states:
+        visible = ~step.is_mask
+        assert torch.equal(step.is_mask, step.x == corpus.vocab_size)
+        assert ((step.x != x0) & visible).any() or step.t == 1
+    planted = held_out_states(
+        denoiser, corpus, count=400, seed=2, device=torch.device("cpu"), recipe=GateRecipe(own_errors=0.0, error_rate=0.2)
+    )
+    wrong = torch.cat([(step.x != x0)[~step.is_mask] for step, x0 in planted]).float()
+    assert abs(wrong.mean() - 0.2) < 5 * 0.4 / len(wrong) ** 0.5
 
 
 def test_rollout_states_are_the_steps_of_one_run_of_the_sampler(denoiser, corpus):

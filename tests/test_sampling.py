@@ -5,7 +5,7 @@ import torch
 
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
 from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, UniformRefinement
-from ardm.sampling import blank, draw, noise, refine
+from ardm.sampling import blank, draw, noise, observe, refine
 from ardm.selection import Selection
 from ardm.types import Action, InputError, Prediction
 
@@ -317,3 +317,24 @@ def test_overwrites_of_each_position_are_counted_for_the_rule():
     )
     hidden = sum(frame.remask.long() for frame in refine(Random(), limited, blank(B, L, V), 15, seed=0, record=True).frames)
     assert hidden.max() == 1
+
+
+def test_observe_is_the_step_that_a_rule_meets():
+    met = []
+
+    class Watching:
+        def __call__(self, step, generator):
+            met.append(step)
+            return UniformRefinement(0.5)(step, generator)
+
+    denoiser = Random()
+    refine(denoiser, Watching(), blank(B, L, V), 4, seed=3)
+    rng = torch.Generator().manual_seed(0)
+    alone = observe(denoiser, met[1].x, t=2, T=4, generator=rng, log_q_before=met[0].log_q)
+    assert denoiser.times[-1] == denoiser.times[1] == 0.75
+    for name in ("x", "log_q", "log_q_before", "hidden", "is_mask", "is_fixed"):
+        assert torch.equal(getattr(alone, name), getattr(met[1], name)), name
+    assert (alone.t, alone.T, alone.overwrites.sum()) == (2, 4, 0)
+    drawn = torch.stack([observe(denoiser, met[1].x, t=2, T=4, generator=rng).proposal for _ in range(4000)])
+    share = torch.nn.functional.one_hot(drawn, V).double().mean(0)
+    assert (share - alone.log_q.exp()).abs().max() < 5 * 0.5 / 4000**0.5  # five standard errors of a share
