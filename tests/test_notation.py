@@ -120,12 +120,12 @@ def test_every_symbol_occurs_in_the_chapter_that_defines_it():
 
 
 def test_code_names_of_the_table_exist():
-    names = [name for row in table() for name in re.findall(r"`(ardm\.[\w.]+)`", row["code"])]
+    names = [name for row in table() for name in re.findall(r"`(\w+\.[\w.]+)`", row["code"])]
     assert len(names) > 20
     for name in names:
-        parts = name.split(".")
-        thing = importlib.import_module(".".join(parts[:2]))
-        for part in parts[2:]:
+        module, *parts = name.split(".")
+        thing = importlib.import_module(f"ardm.{module}")
+        for part in parts:
             fields = getattr(thing, "__dataclass_fields__", {})
             thing = fields[part] if part in fields else getattr(thing, part)
 
