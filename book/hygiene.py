@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RANDOM_ID = re.compile(r"[0-9a-f]{8}|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LASTING_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 MACHINE_PATH = re.compile(r"(?<![\w.:/])(?:/(?:home|Users|root|tmp|mnt|opt|private|srv|var)/|[A-Z]:\\\\?Users\\)[\w.~+-]+")
+ABSENT = ": not measured here\n"  # what ardm.checks prints where a corpus is missing
 TRACES_OF_A_RUN = ("papermill", "execution", "ExecuteTime")
 
 
@@ -55,6 +56,8 @@ def faults(notebook: dict, root: Path = ROOT) -> list[str]:
         text = text_of(cell["source"])
         for output in cell.get("outputs", []):
             text += "\n" + text_of(output.get("text")) + "\n" + text_of(output.get("data"))
+            if ABSENT in text_of(output.get("text")):
+                found.append(f"{where}: stored without its corpus; run `make record` where ARDM_DATA or the network has it")
             if output["output_type"] == "error":
                 found.append(f"{where}: ends in {output.get('ename', 'an error')}")
         paths = {match.group() for match in MACHINE_PATH.finditer(text)} | ({str(root)} if str(root) in text else set())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
+import io
 import json
 from pathlib import Path
 
 import pytest
+
+from ardm.checks import measured
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[!.]*.ipynb"))
@@ -36,6 +40,14 @@ def clean() -> dict:
     }
 
 
+def unmeasured() -> str:
+    """What a notebook prints where a number could not be measured."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        measured("bound", None, tolerance=0.1)
+    return said.getvalue()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_is_fit(path: Path) -> None:
     assert hygiene.faults(json.loads(path.read_text("utf8"))) == []
@@ -47,6 +59,7 @@ def test_a_clean_notebook_has_no_faults() -> None:
 
 SPOILT = {
     "no output": (lambda nb: nb["cells"][2].update(outputs=[]), "no cell has an output"),
+    "no corpus": (lambda nb: nb["cells"][2]["outputs"][0].update(text=unmeasured()), "stored without its corpus"),
     "error": (lambda nb: nb["cells"][2]["outputs"].append({"output_type": "error", "ename": "KeyError"}), "ends in KeyError"),
     "no count": (lambda nb: nb["cells"][2].update(execution_count=None), "was not run"),
     "out of order": (lambda nb: nb["cells"][2].update(execution_count=7), "run as number 7"),
