@@ -4,7 +4,24 @@ import pytest
 import torch
 
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, UniformRefinement
+from ardm.rules import (
+    DDPD,
+    EntropyBounded,
+    FixedSchedule,
+    HideThenRefill,
+    InformedCorrector,
+    LeftToRight,
+    MaskPredict,
+    MostConfidentFirst,
+    OneWay,
+    Overwrite,
+    PathPlanning,
+    ReMDM,
+    Shuffled,
+    TokenToMask,
+    TokenToToken,
+    UniformRefinement,
+)
 from ardm.sampling import blank, draw, noise, observe, refine
 from ardm.selection import Selection
 from ardm.types import Action, InputError, Prediction
@@ -37,6 +54,20 @@ RULES = {
     "linear, budget": Overwrite(OverwriteGate(LinearHead()).eval(), Selection(budget=3, last_budget=1, per_position=2)),
     "linear, acceptance test": Overwrite(OverwriteGate(LinearHead()).eval(), accept="better"),
     "learned": Overwrite(OverwriteGate(LearnedHead(D)).eval()),
+    "max-prob": MostConfidentFirst(),
+    "margin": MostConfidentFirst("margin"),
+    "entropy-bounded": EntropyBounded(1.0),
+    "Mask-Predict": MaskPredict(),
+    "P2": PathPlanning(2.0),
+    "ReMDM cap": ReMDM("cap", 0.3),
+    "ReMDM rescale, confidence": ReMDM("rescale", 0.8, by_confidence=True),
+    "ReMDM loop": ReMDM("cap", 0.2, loop=True),
+    "token to token": TokenToToken(0.3),
+    "token to mask, low": TokenToMask(),
+    "token to mask, fallen": TokenToMask("logit_diff", 0.05),
+    "informed corrector": InformedCorrector(3),
+    "DDPD": DDPD(OverwriteGate(LinearHead()).eval(), 2),
+    "shuffled": Shuffled(Overwrite(OverwriteGate(LinearHead()).eval())),
     "hide then refill": HideThenRefill(OverwriteGate(LinearHead(), combine="gate_only").eval(), Selection("threshold", 0.1)),
 }
 
