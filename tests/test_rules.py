@@ -1,49 +1,16 @@
 """Each rule on a hand-worked step, and the rates of the random ones."""
 
-from dataclasses import replace
-
 import pytest
 import torch
+from steps import V, rng, step
 
 from ardm.gate import LinearHead, OverwriteGate
 from ardm.laws import Oracle, agreement
 from ardm.prior import prior_logit
-from ardm.rules import (
-    DDPD,
-    EntropyBounded,
-    FixedSchedule,
-    HideThenRefill,
-    InformedCorrector,
-    LeftToRight,
-    MaskPredict,
-    MostConfidentFirst,
-    OneWay,
-    Overwrite,
-    PathPlanning,
-    ReMDM,
-    Shuffled,
-    TokenToMask,
-    TokenToToken,
-    UniformRefinement,
-)
+from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, Shuffled, UniformRefinement
 from ardm.sampling import blank, refine
 from ardm.selection import Selection
 from ardm.types import Action, InputError, Step
-
-V = 4
-
-
-def step(x, t, T, fixed=None):
-    x = torch.as_tensor(x)
-    log_q = torch.zeros(*x.shape, V).log_softmax(-1)
-    fixed = torch.zeros_like(x, dtype=torch.bool) if fixed is None else torch.as_tensor(fixed)
-    zero = torch.zeros_like(x)
-    hidden = torch.zeros(*x.shape, 0)
-    return Step(t, T, x, x.clamp(max=V - 1), log_q, None, zero.float(), hidden, x == V, fixed, zero)
-
-
-def rng():
-    return torch.Generator().manual_seed(0)
 
 
 def test_left_to_right_by_hand():
@@ -118,178 +85,6 @@ def test_the_acceptance_test_writes_only_what_is_likelier():
         Overwrite(gate, accept="maybe")
     with pytest.raises(InputError, match="written_by=0"):
         HideThenRefill(gate, written_by=0)
-
-
-def seen(x, q, t, T, *, proposal=None, written=None, before=None, overwrites=None):
-    """A step of one text with the given probabilities of the four words at each position."""
-    s = step([x], t, T)
-    q = torch.tensor([q])
-    given = {"log_q": q.log()}
-    if proposal is not None:
-        given["proposal"] = torch.tensor([proposal])
-    if written is not None:
-        given["log_q_written"] = torch.tensor([written]).log()
-    if before is not None:
-        given["log_q_before"] = torch.tensor([before]).log()
-    if overwrites is not None:
-        given["overwrites"] = torch.tensor([overwrites])
-    return replace(s, **given)
-
-
-SURE, TIE, DOUBT = [0.97, 0.01, 0.01, 0.01], [0.5, 0.48, 0.01, 0.01], [0.4, 0.2, 0.2, 0.2]
-
-
-def places(mask):
-    return mask[0].nonzero().flatten().tolist()
-
-
-def test_most_confident_first_by_hand():
-    x, q = [V, V, 0, V, V], [DOUBT, TIE, SURE, SURE, TIE]  # 4 masks, 2 steps left: 2 now
-    s = seen(x, q, 3, 4)
-    assert places(MostConfidentFirst()(s, rng()).write) == [1, 3]  # .97, then the first of the two .5
-    assert places(MostConfidentFirst("margin")(s, rng()).write) == [0, 3]  # log 97, then log 2; log(.5/.48) last
-    assert not MostConfidentFirst()(s, rng()).remask.any()
-    with pytest.raises(InputError, match="by='entropy'"):
-        MostConfidentFirst("entropy")
-
-
-def test_entropy_bounded_by_hand():
-    """Entropies in nats: sure .168, tie .791, doubt 1.332. Ascending over the masks: .168, .168, .791, 1.332."""
-    x, q = [V, V, 0, V, V], [DOUBT, SURE, SURE, SURE, TIE]
-    s = seen(x, q, 1, 9)
-    for gamma, expected in ((0.0, [1]), (0.167, [1]), (0.17, [1, 3]), (0.34, [1, 3, 4]), (1.2, [0, 1, 3, 4])):
-        assert places(EntropyBounded(gamma)(s, rng()).write) == expected, gamma
-    with pytest.raises(InputError, match="gamma=-1"):
-        EntropyBounded(-1)
-
-
-def test_mask_predict_goes_by_the_probability_when_written_and_path_planning_by_that_of_now():
-    x = [0, 0, V, V, 0, V]
-    q = [SURE, DOUBT, SURE, DOUBT, TIE, TIE]
-    s = seen(x, q, 2, 4, proposal=[0, 0, 0, 1, 0, 0], written=[0.1, 0.9, 1, 1, 0.45, 1])
-    # 3 of 6 stay hidden. Stored: .1 and .45 of the visible, .97, .2 and .5 of the proposals
-    action = MaskPredict()(s, rng())
-    assert (places(action.write), places(action.remask)) == ([2, 5], [0, 4])
-    # now: .97, .4, .5 of the visible: the lowest are .2 (a mask), .4 and then the first .5
-    action = PathPlanning()(s, rng())
-    assert (places(action.write), places(action.remask)) == ([2, 5], [1, 4])
-    assert not PathPlanning(0.0)(s, rng()).remask.any()
-    assert places(PathPlanning(60.0)(s, rng()).remask) == [0, 1, 4]  # .97^60 = .161 is below .2
-    end = replace(s, t=4)
-    assert places(MaskPredict()(end, rng()).write) == [2, 3, 5]
-    assert not MaskPredict()(end, rng()).remask.any()
-
-
-@pytest.mark.parametrize(
-    ("rule", "t", "sigma"),
-    [
-        (ReMDM("cap", 0.2), 4, 0.2),
-        (ReMDM("cap", 0.9), 8, 2 / 7),  # a = .7, b = .8: no more than (1 - b) / a
-        (ReMDM("rescale", 0.5), 4, 0.5),  # a = .3, b = .4: the limit is 1
-        (ReMDM("rescale", 0.5), 8, 1 / 7),
-        (ReMDM(), 4, 0.008),
-        (ReMDM("rescale"), 4, 0.015),
-    ],
-)
-def test_remdm_keeps_the_share_of_the_schedule(rule, t, sigma):
-    """Of a text in which a share a is visible, sigma is hidden and in expectation a share b is visible afterwards."""
-    T, a, b = 10, (t - 1) / 10, t / 10
-    x = torch.full((4000, 20), V)
-    x[:, : round(20 * a)] = 0
-    action = rule(step(x, t, T), rng())
-    hidden = action.remask[:, : round(20 * a)].float().mean().item()
-    assert hidden == pytest.approx(sigma, abs=5 * (sigma * (1 - sigma) / (4000 * 20 * a)) ** 0.5)
-    visible = (round(20 * a) - action.remask.sum(-1) + action.write.sum(-1)).float().mean() / 20
-    assert visible.item() == pytest.approx(b, abs=0.008)
-
-
-def test_remdm_by_confidence_shares_sigma_out_by_hand():
-    """exp(-.2), exp(-.9) and nothing for the mask: two thirds of sigma to the doubtful token."""
-    x = torch.tensor([[0, 0, V]]).repeat(20000, 1)
-    s = replace(step(x, 2, 4), log_q_written=torch.tensor([[0.2, 0.9, 1.0]]).log().expand(20000, 3))
-    hidden = ReMDM("cap", 0.6, by_confidence=True)(s, rng()).remask.float().mean(0)
-    weight = torch.tensor([-0.2, -0.9]).softmax(0)
-    assert torch.allclose(hidden, torch.tensor([0.6 * weight[0], 0.6 * weight[1], 0.0]), atol=0.012)
-
-
-def test_remdm_loop_writes_nine_tenths_then_stands_still_then_finishes():
-    rule = ReMDM("cap", 0.1, loop=True)
-    assert [round(rule.kept(time), 4) for time in (1.0, 0.775, 0.55, 0.3, 0.05, 0.025, 0.0)] == [
-        0,
-        0.45,
-        0.9,
-        0.9,
-        0.9,
-        0.95,
-        1,
-    ]
-    x = torch.full((4000, 20), V)
-    x[:, :18] = 0  # nine tenths
-    for t, hides in ((3, False), (30, True), (60, True), (98, False)):  # T = 100: times .98, .71, .41, .03
-        action = rule(step(x, t, 100), rng())
-        assert action.remask.any().item() is (hides and t == 60), t
-    action = rule(step(x, 60, 100), rng())
-    assert action.remask[:, :18].float().mean().item() == pytest.approx(0.1, abs=0.005)
-    assert action.write[:, 18:].float().mean().item() == pytest.approx(0.1 * 0.9 / 0.1, abs=0.015)
-    assert ReMDM(loop=True)(step(x, 60, 100), rng()).remask[:, :18].float().mean().item() == pytest.approx(0.02, abs=0.003)
-
-
-def test_remdm_at_its_last_step_hides_nothing_and_writes_all():
-    x = torch.full((50, 20), V)
-    x[:, ::2] = 0
-    for rule in (ReMDM("cap", 1.0), ReMDM("rescale", 1.0), ReMDM(loop=True)):
-        action = rule(step(x, 10, 10), rng())
-        assert not action.remask.any()
-        assert action.write[:, 1::2].all()
-    with pytest.raises(InputError, match="how='conf'"):
-        ReMDM("conf")
-
-
-def test_token_to_token_by_hand():
-    x, q = [1, 1, 1, 0, V], [SURE, TIE, DOUBT, SURE, SURE]
-    s = seen(x, q, 1, 9, proposal=[0, 0, 0, 0, 0])
-    chosen = TokenToToken(0.45, written_by=1.0)(s, rng())
-    assert places(chosen.write & (s.x < V)) == [0, 1]  # .97 and .5 are above, .4 is not; position 3 has its word already
-    assert places(TokenToToken(0.5, written_by=1.0)(s, rng()).write & (s.x < V)) == [0]
-    assert not chosen.remask.any()
-    masks = step([[V] * 10], 3, 10)  # all written by step 5 of 10: 4 stay after step 3
-    assert TokenToToken(written_by=0.5)(masks, rng()).write.sum() == 6
-
-
-def test_token_to_mask_by_hand():
-    x, q = [1, 1, 1, 0, 1, 1, 1, V], [SURE, TIE, DOUBT, SURE, DOUBT, SURE, SURE, SURE]  # q(x): .01 .48 .2 .97 .2 .01 .01 -
-    s = seen(x, q, 6, 9, overwrites=[0, 0, 0, 0, 0, 3, 0, 0], before=[TIE, TIE, TIE, SURE, TIE, TIE, SURE, SURE])
-    assert places(TokenToMask()(s, rng()).remask) == [0, 6]  # two at most, a quarter of eight; position 5 had its three
-    assert places(TokenToMask(share=1.0)(s, rng()).remask) == [0, 2, 4, 6]
-    assert places(TokenToMask(threshold=0.1, share=1.0, per_position=9)(s, rng()).remask) == [0, 5, 6]
-    # fallen by .47, 0, .28, 0, .28, .47, 0: above .3 are the first and the sixth
-    assert places(TokenToMask("logit_diff", per_position=9)(s, rng()).remask) == [0, 5]
-    assert not TokenToMask("logit_diff")(replace(s, log_q_before=None), rng()).remask.any()
-
-
-def test_informed_corrector_by_hand():
-    """Margins of the placed word 0: log 97, log(.5/.48), log 2; of the word 1 at the last place -log 97."""
-    x, q = [0, 0, 0, 1, V], [SURE, TIE, DOUBT, SURE, SURE]
-    s = seen(x, q, 1, 9)
-    for k, expected in ((1, [3]), (2, [1, 3]), (3, [1, 2, 3])):
-        write = InformedCorrector(k, noise=0.0, written_by=1.0)(s, rng()).write
-        assert places(write & (s.x < V)) == expected
-    many = replace(
-        step(torch.zeros(4000, 4, dtype=torch.long), 1, 9),
-        log_q=torch.tensor([SURE, TIE, DOUBT, SURE]).log().expand(4000, 4, 4),
-    )
-    first = InformedCorrector(1, noise=1.0)(many, rng()).write.float().mean(0)
-    c = torch.tensor([0.97 / 0.01, 0.5 / 0.48, 0.4 / 0.2, 0.97 / 0.01]).log()
-    assert torch.allclose(first, (-c).softmax(0), atol=0.03)  # the Gumbel-max trick
-
-
-def test_ddpd_hides_what_the_gate_doubts_and_writes_it_at_the_next_call():
-    gate = OverwriteGate(LinearHead((1.0,)), combine="gate_only", signals=("entropy",)).eval()
-    s = seen([0, 0, 0, 0], [SURE, TIE, DOUBT, SURE], 3, 9)
-    action = DDPD(gate, 2)(s, rng())
-    assert (places(action.write), places(action.remask)) == ([], [1, 2])
-    action = DDPD(gate, 2)(seen([0, V, V, 0], [SURE, TIE, DOUBT, SURE], 4, 9), rng())
-    assert (places(action.write), places(action.remask)) == ([1, 2], [])
 
 
 def test_shuffled_keeps_the_amount_and_loses_the_place():

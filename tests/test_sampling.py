@@ -4,24 +4,18 @@ import pytest
 import torch
 
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.rules import (
+from ardm.rivals import (
     DDPD,
     EntropyBounded,
-    FixedSchedule,
-    HideThenRefill,
     InformedCorrector,
-    LeftToRight,
     MaskPredict,
     MostConfidentFirst,
-    OneWay,
-    Overwrite,
     PathPlanning,
     ReMDM,
-    Shuffled,
     TokenToMask,
     TokenToToken,
-    UniformRefinement,
 )
+from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, Shuffled, UniformRefinement
 from ardm.sampling import blank, draw, noise, observe, refine
 from ardm.selection import Selection
 from ardm.types import Action, InputError, Prediction

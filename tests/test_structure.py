@@ -16,7 +16,7 @@ RANK = {name: rank for rank, level in enumerate(
         {"signals", "prior", "corruption", "denoiser", "laws", "devices", "losses", "parameters", "checks"},
         {"corpora", "gate", "selection", "labels", "evaluation", "sampling"},
         {"rules", "literal", "training", "runs"},
-        {"gate_training"},
+        {"gate_training", "rivals"},
         {"figures", "widgets", "cli"},
     ]
 ) for name in level}  # fmt: skip
