@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ardm.files import write_whole
-from ardm.laws import Law, agreement
+from ardm.laws import LAWS, Law
 from ardm.types import InputError, Int
 
 __all__ = ["Corpus", "LawCorpus", "TextCorpus", "locate", "names", "open_corpus", "text"]
@@ -106,9 +106,9 @@ class TextCorpus:
 
 
 def open_corpus(name: str, length: int) -> Corpus:
-    """The named corpus in sequences of ``length`` tokens: ``agreement`` or a text of the registry."""
-    if name == "agreement":
-        return LawCorpus(agreement(length))
+    """The named corpus in sequences of ``length`` tokens: a law of :data:`ardm.laws.LAWS` or a text of the registry."""
+    if name in LAWS:
+        return LawCorpus(LAWS[name](length))
     characters = text(name)
     if not 1 <= length <= len(characters) // 10:
         raise InputError(f"length={length}: {name} has {len(characters)} characters; take windows of 1 to a tenth of that")
@@ -131,7 +131,7 @@ def names() -> tuple[str, ...]:
 
 def _entry(name: str) -> dict:
     if name not in _registry():
-        raise InputError(f"unknown corpus {name!r}: choose agreement, {', '.join(names())}")
+        raise InputError(f"unknown corpus {name!r}: choose {', '.join((*LAWS, *names()))}")
     return _registry()[name]
 
 

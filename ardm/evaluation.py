@@ -14,7 +14,18 @@ from ardm.laws import Law
 from ardm.signals import log_prob_of
 from ardm.types import Bool, Denoiser, Float, InputError, Int
 
-__all__ = ["Ranking", "Share", "bits_per_token", "ranking", "ranking_over_texts", "share", "unigram_distance", "unigram_floor"]
+__all__ = [
+    "Ranking",
+    "Share",
+    "bits_per_token",
+    "ranking",
+    "ranking_over_texts",
+    "sequence_distance",
+    "sequence_floor",
+    "share",
+    "unigram_distance",
+    "unigram_floor",
+]
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,20 @@ def unigram_distance(x: Int[Tensor, "B L"], law: Law) -> float:
 def unigram_floor(count: int, law: Law, *, repeats: int = 20, seed: int = 0) -> float:
     """What :func:`unigram_distance` is, on average, for ``count`` sequences drawn from the law itself."""
     return sum(unigram_distance(law.sample(count, seed=seed + r), law) for r in range(repeats)) / repeats
+
+
+def sequence_distance(x: Int[Tensor, "B L"], law: Law) -> float:
+    """Total variation, in [0, 1], between the sample's whole sequences and the law: exact, since the law says the probability of
+    each sequence that was seen, and what it gives to all others together.
+    """
+    seen, count = x.cpu().unique(dim=0, return_counts=True)
+    p = law.log_prob(seen).exp()
+    return float(((count / len(x) - p).abs().sum() + (1 - p.sum()).clamp(min=0)) / 2)
+
+
+def sequence_floor(count: int, law: Law, *, repeats: int = 20) -> float:
+    """The mean :func:`sequence_distance` of ``count`` sequences drawn from the law itself: what a perfect sampler has."""
+    return sum(sequence_distance(law.sample(count, seed=2000 + k), law) for k in range(repeats)) / repeats
 
 
 @torch.no_grad()

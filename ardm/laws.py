@@ -7,7 +7,7 @@ by the forward and backward recursions of hidden Markov models (Rabiner 1989, do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ardm.types import Bool, Float, InputError, Int, Prediction
 
-__all__ = ["Law", "Oracle", "agreement"]
+__all__ = ["LAWS", "Law", "Oracle", "addition", "agreement", "dyck", "latin", "markov", "parity", "permutation", "sudoku"]
 
 
 @dataclass(frozen=True)
@@ -219,17 +219,101 @@ def agreement(length: int = 32) -> Law:
                 edges += [((kind, "verb", plural), token, 1 / len(VERBS), (kind, "stop")) for token in verb[plural]]
         if kind is not None:
             edges.append(((kind, "stop"), stop, 1.0, (kind, "clause")))
-    return _law(f"agreement-{length}", words, length, edges, start=(None, "clause"), accept=("end",))
+    return _law(f"agreement-{length}", words, length, edges, start=(None, "clause"), accept=[("end",)])
 
 
-def _law(name: str, words: list[str], length: int, edges: list, *, start: tuple, accept: tuple) -> Law:
+def markov(length: int = 4) -> Law:
+    """A Markov chain on a, b, c: the next letter is the same with 0.7, the one after it with 0.2, the other with 0.1."""
+    words = ["a", "b", "c"]
+    edges = [(("start",), v, 1 / 3, (v,)) for v in range(3)]
+    edges += [((u,), v, (0.7, 0.2, 0.1)[(v - u) % 3], (v,)) for u in range(3) for v in range(3)]
+    return _law(f"markov-{length}", words, length, edges, start=("start",), accept=[(v,) for v in range(3)])
+
+
+def permutation(length: int = 6) -> Law:
+    """Each of ``length`` letters once, all orders alike; up to 12 letters. Every pair of places constrains each other."""
+    if length > 12:
+        raise InputError(f"length={length}: permutations are held up to 12 letters (2^length states)")
+    words = [chr(ord("a") + v) for v in range(length)]
+    edges = [((used,), v, 1.0, (used | 1 << v,)) for used in range(2**length) for v in range(length) if not used >> v & 1]
+    return _law(f"permutation-{length}", words, length, edges, start=(0,), accept=[(2**length - 1,)])
+
+
+def dyck(length: int = 12) -> Law:
+    """Balanced brackets, all alike: no prefix closes more than it opened, and everything is closed at the end."""
+    edges = [((depth,), 0, 1.0, (depth + 1,)) for depth in range(length)]
+    edges += [((depth + 1,), 1, 1.0, (depth,)) for depth in range(length)]
+    return _law(f"dyck-{length}", ["(", ")"], length, edges, start=(0,), accept=[(0,)])
+
+
+def parity(length: int = 12) -> Law:
+    """Bits with an even number of ones, all alike: any bit is a coin until all others are known. A negative control."""
+    edges = [((odd,), bit, 1.0, (odd ^ bit,)) for odd in (0, 1) for bit in (0, 1)]
+    return _law(f"parity-{length}", ["0", "1"], length, edges, start=(0,), accept=[(0,)])
+
+
+def addition(length: int = 12) -> Law:
+    """Two numbers and their sum, column by column from the ones: digit, digit, digit of the sum; all sums alike, none overflows."""
+    edges = []
+    for carry in (0, 1):
+        for a in range(10):
+            edges.append((("column", carry), a, 1.0, ("second", a + carry)))
+    for partial in range(11):
+        edges += [(("second", partial), b, 1.0, ("sum", partial + b)) for b in range(10)]
+    edges += [(("sum", total), total % 10, 1.0, ("column", total // 10)) for total in range(20)]
+    words = [str(digit) for digit in range(10)]
+    return _law(f"addition-{length}", words, length, edges, start=("column", 0), accept=[("column", 0)])
+
+
+def latin(length: int = 16) -> Law:
+    """Latin squares of side 2, 3 or 4, row by row, all alike: each row and each column holds each word once."""
+    return _squares("latin", length, boxes=False)
+
+
+def sudoku(length: int = 16) -> Law:
+    """All 288 Sudoku grids of side 4, row by row, all alike: Latin squares whose four 2 x 2 boxes hold each word once."""
+    if length != 16:
+        raise InputError(f"length={length}: a Sudoku grid of side 4 has 16 cells")
+    return _squares("sudoku", length, boxes=True)
+
+
+def _squares(name: str, length: int, *, boxes: bool) -> Law:
+    """The squares as an automaton that remembers, of each row, column and box, which words it has: a bit a word."""
+    side = {4: 2, 9: 3, 16: 4}.get(length)
+    if side is None:
+        raise InputError(f"length={length}: a square has 4, 9 or 16 cells")
+    level: set[tuple[int, ...]] = {(0,) * (3 * side)}
+    edges = []
+    for cell in range(length):
+        row, column = divmod(cell, side)
+        units = [row, side + column] + ([2 * side + row // 2 * 2 + column // 2] if boxes else [])
+        longer = set()
+        for used in level:
+            for v in range(side):
+                if not any(used[unit] >> v & 1 for unit in units):
+                    after = tuple(bits | 1 << v if unit in units else bits for unit, bits in enumerate(used))
+                    edges.append((used, v, 1.0, after))
+                    longer.add(after)
+        level = longer
+    start = (0,) * (3 * side)
+    return _law(f"{name}-{length}", [str(v + 1) for v in range(side)], length, edges, start=start, accept=list(level))
+
+
+def _law(name: str, words: list[str], length: int, edges: list, *, start: tuple, accept: list[tuple]) -> Law:
     """Number the states of an edge list and fill the two tables."""
     states = sorted({e[0] for e in edges} | {e[3] for e in edges}, key=repr)
     index = {state: s for s, state in enumerate(states)}
+    accepted = set(accept)
     weight = torch.zeros(len(states), len(words), dtype=torch.float64)
     following = torch.zeros(len(states), len(words), dtype=torch.long)
     for state, token, w, after in edges:
         weight[index[state], token] = w
         following[index[state], token] = index[after]
-    accepts = torch.tensor([state == accept for state in states])
+    accepts = torch.tensor([state in accepted for state in states])
     return Law(name, tuple(words), length, weight, following, index[start], accepts)
+
+
+LAWS: dict[str, Callable[[int], Law]] = {
+    law.__name__: law for law in (agreement, markov, permutation, dyck, parity, addition, latin, sudoku)
+}
+"""The laws by name, each made from a length."""

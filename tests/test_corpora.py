@@ -97,8 +97,15 @@ def test_a_missing_text_offline_says_what_to_put_where(registry):
 
 
 def test_unknown_corpus_lists_the_known():
-    with pytest.raises(InputError, match="unknown corpus 'wikipedia': choose agreement, tinyshakespeare, text8"):
+    with pytest.raises(
+        InputError, match=r"unknown corpus 'wikipedia': choose agreement, markov, .*, sudoku, tinyshakespeare, text8"
+    ):
         corpora.open_corpus("wikipedia", 32)
+
+
+def test_a_law_is_a_corpus_by_its_name():
+    corpus = corpora.open_corpus("dyck", 6)
+    assert (corpus.name, corpus.vocab_size, corpus.held_out(3).shape) == ("dyck-6", 2, (3, 6))
 
 
 def test_an_archive_is_cut_to_its_registered_part_and_cached_whole(registry, monkeypatch):

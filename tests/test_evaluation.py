@@ -2,8 +2,16 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from ardm.evaluation import ranking, ranking_over_texts, share, unigram_distance, unigram_floor
-from ardm.laws import agreement
+from ardm.evaluation import (
+    ranking,
+    ranking_over_texts,
+    sequence_distance,
+    sequence_floor,
+    share,
+    unigram_distance,
+    unigram_floor,
+)
+from ardm.laws import agreement, dyck, markov
 from ardm.types import InputError
 
 
@@ -89,3 +97,15 @@ def test_ranking_over_texts_that_are_all_alike_has_no_width_and_few_texts_a_wide
     by_text = ranking_over_texts(score, label, every, seed=0)
     by_token = ranking_over_texts(score.reshape(-1, 1), label.reshape(-1, 1), every.reshape(-1, 1), seed=0)
     assert by_text.high - by_text.low > 1.5 * (by_token.high - by_token.low)
+
+
+def test_sequence_distance_by_hand():
+    """Dyck words of four brackets: (()) and ()(), one half each. Three of four right, all the first kind; one invalid."""
+    x = torch.tensor([[0, 0, 1, 1]] * 3 + [[1, 0, 1, 0]])
+    assert sequence_distance(x, dyck(4)) == pytest.approx((abs(3 / 4 - 1 / 2) + 1 / 4 + 1 / 2) / 2)
+    assert sequence_distance(torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1]]), dyck(4)) == pytest.approx(0)
+
+
+def test_sequence_floor_falls_as_one_over_the_root_of_the_sample():
+    few, many = sequence_floor(500, markov(4)), sequence_floor(8000, markov(4))
+    assert few / many == pytest.approx(4, rel=0.15)

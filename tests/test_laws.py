@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from ardm.laws import Law, Oracle, agreement
+from ardm.laws import LAWS, Law, Oracle, addition, agreement, dyck, latin, markov, parity, permutation, sudoku
 from ardm.types import InputError
 
 V, L = 3, 4
@@ -154,3 +154,106 @@ def test_oracle_is_the_posterior_as_a_denoiser(tiny):
 def test_encode_names_the_unknown_word():
     with pytest.raises(InputError, match="'wolf'"):
         agreement(5).encode("a wolf")
+
+
+def every(law):
+    """All sequences of a small law's length, and their exact probabilities."""
+    x = torch.tensor(list(itertools.product(range(law.vocab_size), repeat=law.length)))
+    return x, law.log_prob(x).exp()
+
+
+def uniform_on(law, member):
+    """The law is uniform on exactly the sequences that ``member`` admits."""
+    x, p = every(law)
+    inside = torch.tensor([member(row) for row in x.tolist()])
+    assert 0 < int(inside.sum()) < len(x)
+    assert torch.allclose(p, inside.double() / inside.sum(), rtol=1e-12, atol=0)
+
+
+def test_markov_chain_by_its_table():
+    x, p = every(markov(4))
+    step = [[0.7, 0.2, 0.1], [0.1, 0.7, 0.2], [0.2, 0.1, 0.7]]
+    expected = [step[a][b] * step[b][c] * step[c][d] / 3 for a, b, c, d in x.tolist()]
+    assert torch.allclose(p, torch.tensor(expected, dtype=torch.float64), rtol=1e-12)
+    assert len(x) == 81
+    assert p.sum().item() == pytest.approx(1)
+
+
+def test_permutations_are_those_of_itertools():
+    orders = set(itertools.permutations(range(5)))
+    uniform_on(permutation(5), lambda row: tuple(row) in orders)
+
+
+def test_brackets_are_balanced_by_erasing_pairs():
+    def balanced(row):
+        text = "".join("()"[bit] for bit in row)
+        while "()" in text:
+            text = text.replace("()", "")
+        return not text
+
+    uniform_on(dyck(8), balanced)
+    assert int((every(dyck(8))[1] > 0).sum()) == 14  # Catalan
+
+
+def test_parity_is_even():
+    uniform_on(parity(7), lambda row: sum(row) % 2 == 0)
+    x = torch.tensor([[0, 1, 2, 2]])
+    assert parity(4).posterior(x)[0, 2:].tolist() == [[0.5, 0.5]] * 2  # a coin until the last place
+    assert parity(4).posterior(torch.tensor([[0, 1, 1, 2]]))[0, 3].tolist() == [1.0, 0.0]
+
+
+def test_addition_is_that_of_integers():
+    law = addition(6)
+    rows = [(a % 10, b % 10, c % 10, a // 10, b // 10, c // 10) for a in range(100) for b in range(100) if (c := a + b) < 100]
+    assert torch.allclose(law.log_prob(torch.tensor(rows)), torch.full((5050,), -math.log(5050), dtype=torch.float64))
+    g = torch.Generator().manual_seed(0)
+    other = torch.randint(10, (4000, 6), generator=g)
+    right = {tuple(row) for row in rows}
+    assert law.is_valid(other).tolist() == [tuple(row) in right for row in other.tolist()]
+
+
+def squares(boxes):
+    """All squares of side 4, from every four rows."""
+    row = torch.tensor(list(itertools.permutations(range(4))))
+    grid = torch.stack([row[i] for i in torch.cartesian_prod(*[torch.arange(24)] * 4).T], dim=1)  # [24^4, 4, 4]
+    distinct = (grid.sort(dim=1).values == torch.arange(4)[None, :, None]).all(1).all(1)
+    if boxes:
+        box = grid.unfold(1, 2, 2).unfold(2, 2, 2).reshape(len(grid), 4, 4)
+        distinct &= (box.sort(-1).values == torch.arange(4)).all(-1).all(-1)
+    return grid[distinct].reshape(-1, 16)
+
+
+@pytest.mark.parametrize(("law", "boxes", "count"), [(latin(), False, 576), (sudoku(), True, 288)], ids=["latin", "sudoku"])
+def test_squares_are_those_of_brute_force(law, boxes, count):
+    grids = squares(boxes)
+    assert len(grids) == count
+    assert torch.allclose(law.log_prob(grids).exp(), torch.full((count,), 1 / count, dtype=torch.float64))
+    spoilt = grids.clone()
+    spoilt[:, 5] = (spoilt[:, 5] + 1) % 4
+    assert not law.is_valid(spoilt).any()
+    clues = torch.full((1, 16), 4)
+    clues[0, [0, 6, 11]] = grids[17, [0, 6, 11]]
+    agree = grids[(grids[:, [0, 6, 11]] == clues[0, [0, 6, 11]]).all(-1)]
+    expected = torch.nn.functional.one_hot(agree, 4).double().mean(0)
+    assert torch.allclose(law.posterior(clues)[0], expected, atol=1e-12)
+
+
+def test_small_latin_squares_by_count():
+    assert [int((every(latin(length))[1] > 0).sum()) for length in (4, 9)] == [2, 12]
+
+
+@pytest.mark.parametrize(
+    ("make", "length"), [(sudoku, 9), (latin, 5), (permutation, 13), (dyck, 5), (addition, 4), (markov, 0), (parity, 0)]
+)
+def test_lengths_that_a_law_does_not_have_are_named(make, length):
+    with pytest.raises(InputError, match=f"length={length}"):
+        make(length)
+
+
+@pytest.mark.parametrize("name", sorted(LAWS))
+def test_every_law_draws_what_it_holds_valid(name):
+    law = LAWS[name]({"latin": 16, "sudoku": 16, "agreement": 9}.get(name, 6))
+    x = law.sample(300, seed=4)
+    assert law.is_valid(x).all()
+    assert len(x.unique(dim=0)) > 4
+    assert torch.allclose(law.marginals().sum(-1), torch.ones(law.length, dtype=torch.float64))
