@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="ardm", description="Run the notebooks of the book.")
+    parser = _Parser(prog="ardm", description="Run the notebooks of the book, train its models, play its arena.")
     parser.add_argument("--version", action="version", version=f"ardm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -83,7 +84,33 @@ def _parser() -> argparse.ArgumentParser:
     model.set_defaults(command=_train)
     model.add_argument("name", metavar="NAME", help="agreement or tinyshakespeare")
     model.add_argument("--out", type=Path, metavar="DIR", help="folder of the weights (default: data/models)")
+
+    fair = commands.add_parser("arena", help="play every rule on every task at equal calls and write tidy tables; resumable")
+    fair.set_defaults(command=_arena)
+    fair.add_argument(
+        "--profile", choices=("small", "paper"), default="small", help="what the options start from (default: small)"
+    )
+    fair.add_argument("--tasks", "--task", type=_words, metavar="A,B", help="tasks (default: the profile's)")
+    fair.add_argument("--rules", type=_words, metavar="A,B", help="rules (default: all)")
+    fair.add_argument("--nfe", type=_numbers, metavar="4,8", help="calls of the denoiser per text (default: each task's)")
+    fair.add_argument("--seeds", type=int, metavar="N", help="trainings")
+    fair.add_argument("--count", type=int, metavar="N", help="texts a cell")
+    fair.add_argument("--tuning", type=int, metavar="N", help="texts that a setting is tried on; 0 plays the defaults")
+    fair.add_argument("--jobs", type=int, metavar="N", help="cells at a time (default: one a core)")
+    fair.add_argument("--out", type=Path, metavar="DIR", help="folder of models, cells and tables (default: runs/arena)")
     return parser
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in _words(text))
+    except ValueError:
+        wrong = next(word for word in _words(text) if not word.strip("+-").isdigit())
+        raise argparse.ArgumentTypeError(f"{wrong!r} is no whole number: separate them by commas, such as 4,8,16") from None
 
 
 # Subcommands -------------------------------------------------------------------------------------------------------------
@@ -145,6 +172,15 @@ def _train(chosen: argparse.Namespace) -> None:
 
     print(f"training {chosen.name} on {pick_device()}", file=sys.stderr)
     print(publish_denoiser(chosen.name, chosen.out or _here(MODELS)))
+
+
+def _arena(chosen: argparse.Namespace) -> None:
+    from ardm.arena import PROFILES, arena  # torch takes a second
+
+    given = {name: getattr(chosen, name) for name in ("tasks", "rules", "nfe", "seeds", "count", "tuning")}
+    settings = replace(PROFILES[chosen.profile], **{name: value for name, value in given.items() if value is not None})
+    folder = chosen.out or _here(runs.project_root(Path.cwd()) / "runs" / "arena")
+    print(arena(settings, folder, jobs=chosen.jobs, say=lambda line: print(line, file=sys.stderr, flush=True)))
 
 
 # Where things lie --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Corpora behind one interface: the exact law, and texts from a registry with addresses and checksums.
+"""Corpora behind one interface: the exact law, Sudoku grids, and texts from a registry with addresses and checksums.
 
-A text is looked for, in this order: in the folder that ``ARDM_DATA`` names, in the cache of earlier downloads, at its public
-address (through pooch). Whatever the way, its SHA-256 must be the registered one.
+A text, or the list of Sudoku puzzles, is looked for, in this order: in the folder that ``ARDM_DATA`` names, in the cache of
+earlier downloads, at its public address (through pooch). Whatever the way, its SHA-256 must be the registered one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from torch import Tensor
 
 from ardm.files import write_whole
 from ardm.laws import LAWS, Law
+from ardm.puzzles import GridCorpus, parse_grid, solved_table
 from ardm.types import InputError, Int
 
-__all__ = ["Corpus", "LawCorpus", "TextCorpus", "locate", "names", "open_corpus", "text"]
+__all__ = ["Corpus", "LawCorpus", "TextCorpus", "locate", "names", "open_corpus", "public_puzzles", "text"]
 
 REGISTRY = Path(__file__).resolve().parent.parent / "data" / "registry.json"
+GRIDS = "sudoku9"
+PUZZLES = "sudoku10k"
 
 
 @runtime_checkable
@@ -106,9 +109,15 @@ class TextCorpus:
 
 
 def open_corpus(name: str, length: int) -> Corpus:
-    """The named corpus in sequences of ``length`` tokens: a law of :data:`ardm.laws.LAWS` or a text of the registry."""
+    """The named corpus in sequences of ``length`` tokens: a law of :data:`ardm.laws.LAWS`, ``sudoku9``, or a registered text."""
     if name in LAWS:
         return LawCorpus(LAWS[name](length))
+    if name == GRIDS:
+        if length != 81:
+            raise InputError(f"length={length}: a grid of {GRIDS} has 81 cells; give length 81")
+        return GridCorpus()
+    if name == PUZZLES:
+        raise InputError(f"{PUZZLES} is a list of puzzles, not a corpus: read it with public_puzzles, or open {GRIDS}")
     characters = text(name)
     if not 1 <= length <= len(characters) // 10:
         raise InputError(f"length={length}: {name} has {len(characters)} characters; take windows of 1 to a tenth of that")
@@ -119,19 +128,31 @@ def open_corpus(name: str, length: int) -> Corpus:
     return TextCorpus(name, words, length, ids[:cut], ids[cut:])
 
 
+def public_puzzles(count: int, *, seed: int = 0) -> tuple[Int[Tensor, "N 81"], Int[Tensor, "N 81"]]:
+    """``count`` random puzzles (9 = empty) of the public list of 10,000, each with its one solution."""
+    lines = text(PUZZLES).splitlines()[1:]
+    if not 1 <= count <= len(lines):
+        raise InputError(f"count={count}: the public list has {len(lines)} puzzles; take 1 to all of them")
+    chosen = torch.randperm(len(lines), generator=torch.Generator().manual_seed(seed))[:count]
+    pairs = [lines[i].split(",") for i in chosen.tolist()]
+    puzzles, solved = (torch.stack([parse_grid(grid) for grid in column]) for column in zip(*pairs, strict=True))
+    return puzzles, solved
+
+
 @cache
 def _registry() -> dict[str, dict]:
     return json.loads(REGISTRY.read_text())
 
 
 def names() -> tuple[str, ...]:
-    """The texts of the registry."""
+    """What the registry holds: the texts, and the list of puzzles behind :func:`public_puzzles`."""
     return tuple(_registry())
 
 
 def _entry(name: str) -> dict:
     if name not in _registry():
-        raise InputError(f"unknown corpus {name!r}: choose {', '.join((*LAWS, *names()))}")
+        texts = [known for known in names() if known != PUZZLES]
+        raise InputError(f"unknown corpus {name!r}: choose {', '.join((*LAWS, GRIDS, *texts))}")
     return _registry()[name]
 
 
@@ -169,15 +190,16 @@ def text(name: str) -> str:
 
 
 def _fetch(name: str, entry: dict) -> bytes:
-    """Download once, check, cut to the registered part, and put it whole into the cache."""
+    """Download once, check, cut to the registered part or solve the puzzles, and put it whole into the cache."""
     import pooch
     import requests
 
     quiet = pooch.get_logger()
     quiet.setLevel("ERROR")
     url = entry["url"]
+    known_hash = f"sha256:{entry['download_sha256']}" if "download_sha256" in entry else None
     try:
-        got = Path(pooch.retrieve(url, known_hash=f"sha256:{entry['download_sha256']}", path=_cache(), fname=Path(url).name))
+        got = Path(pooch.retrieve(url, known_hash=known_hash, path=_cache(), fname=Path(url).name))
     except ValueError as error:  # pooch's word for a wrong checksum; it keeps nothing
         raise InputError(f"{url}: the download does not have the registered SHA-256; nothing was kept") from error
     except (OSError, requests.RequestException) as error:
@@ -190,6 +212,9 @@ def _fetch(name: str, entry: dict) -> bytes:
             content = member.read(entry["bytes"])
     else:
         content = got.read_bytes()
+    if entry.get("convert") == "solve":
+        got.unlink()  # unchecked until it is solved: a bad download must not stay
+        content = solved_table(content.decode(errors="replace")).encode()
     target = _cache() / entry["file"]
     if target != got and hashlib.sha256(content).hexdigest() == entry["sha256"]:
         write_whole(target, content)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy import stats
 from scipy.stats import binomtest, mannwhitneyu
 from torch import Tensor
 
@@ -15,9 +17,15 @@ from ardm.signals import log_prob_of
 from ardm.types import Bool, Denoiser, Float, InputError, Int
 
 __all__ = [
+    "Calibration",
+    "Interval",
     "Ranking",
     "Share",
     "bits_per_token",
+    "bootstrap_difference",
+    "calibration",
+    "mean_over_trainings",
+    "paired_difference",
     "ranking",
     "ranking_over_texts",
     "sequence_distance",
@@ -51,6 +59,76 @@ def share(successes: Tensor) -> Share:
     return Share(hits / count, float(interval.low), float(interval.high), count)
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A mean or a difference of means with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_over_trainings(values: Float[Tensor, " S"]) -> Interval:
+    """The mean of one number per training with Student's interval: it covers what another training would have given.
+
+    A bootstrap of five numbers is too narrow, since it has nothing to resample the tails from; Student's t is not. Raises
+    ``InputError`` below two trainings.
+    """
+    if len(values) < 2:
+        raise InputError(f"{len(values)} training: an interval over trainings needs at least 2")
+    v = values.double().cpu().numpy()
+    half = stats.sem(v) * stats.t.ppf(0.975, len(v) - 1)
+    return Interval(float(v.mean()), float(v.mean() - half), float(v.mean() + half))
+
+
+def paired_difference(a: Float[Tensor, " S"], b: Float[Tensor, " S"]) -> Interval:
+    """The mean of a - b, training by training, with Student's paired interval."""
+    if a.shape != b.shape:
+        raise InputError(f"{len(a)} against {len(b)} trainings: pairs need the same ones")
+    return mean_over_trainings(a.double() - b.double())
+
+
+def bootstrap_difference(a: Float[Tensor, " N"], b: Float[Tensor, " N"], *, seed: int = 0, repeats: int = 2000) -> Interval:
+    """The mean of a - b over N texts that met the same random numbers, with its percentile bootstrap interval (scipy).
+
+    It speaks of other texts from the same models; what another training would give is :func:`paired_difference`.
+    """
+    if a.shape != b.shape or len(a) < 2:
+        raise InputError(f"{len(a)} against {len(b)} texts: pairs need the same texts, at least 2")
+    gap = (a.double() - b.double()).cpu().numpy()
+    if np.ptp(gap) == 0:
+        return Interval(float(gap[0]), float(gap[0]), float(gap[0]))
+    found = stats.bootstrap((gap,), np.mean, n_resamples=repeats, method="percentile", rng=np.random.default_rng(seed))
+    low, high = found.confidence_interval
+    return Interval(float(gap.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far stated probabilities are from what happens. ``bins``: (mean p, share of positives, count) of each."""
+
+    error: float  # expected calibration error: the mean over the tokens of |mean p - share| of their bin
+    brier: float  # mean of (p - outcome)^2 (Brier 1950)
+    bins: tuple[tuple[float, float, int], ...]
+
+
+def calibration(p: Float[Tensor, " N"], positive: Bool[Tensor, " N"], *, bins: int = 10) -> Calibration:
+    """Compare probabilities with outcomes in ``bins`` intervals of equal width (Guo et al. 2017, arXiv:1706.04599)."""
+    if not len(p):
+        raise InputError("calibration of nothing: give at least one probability")
+    if p.min() < 0 or p.max() > 1:
+        raise InputError(f"p from {p.min():g} to {p.max():g}: probabilities are in [0, 1]")
+    p, outcome = p.double(), positive.double()
+    place = (p * bins).long().clamp(max=bins - 1)
+    found = []
+    for k in range(bins):
+        there = place == k
+        if there.any():
+            found.append((p[there].mean().item(), outcome[there].mean().item(), int(there.sum())))
+    error = sum(count * abs(mean - share) for mean, share, count in found) / len(p)
+    return Calibration(error, (p - outcome).square().mean().item(), tuple(found))
+
+
 def unigram_distance(x: Int[Tensor, "B L"], law: Law) -> float:
     """Total variation, in [0, 1], between the words of the sample (positions pooled) and the law's exact word frequencies.
 
@@ -74,7 +152,7 @@ def sequence_distance(x: Int[Tensor, "B L"], law: Law) -> float:
     """
     seen, count = x.cpu().unique(dim=0, return_counts=True)
     p = law.log_prob(seen).exp()
-    return float(((count / len(x) - p).abs().sum() + (1 - p.sum()).clamp(min=0)) / 2)
+    return float(((count.double() / len(x) - p).abs().sum() + (1 - p.sum()).clamp(min=0)) / 2)
 
 
 def sequence_floor(count: int, law: Law, *, repeats: int = 20) -> float:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -13,15 +17,17 @@ from ardm.corpora import Corpus
 from ardm.corruption import corrupt, mask_more
 from ardm.denoiser import Transformer
 from ardm.devices import generator, pick_device
+from ardm.files import check_writable, whole
 from ardm.gate import COMBINE, DOCUMENT, LearnedHead, LinearHead, OverwriteGate
 from ardm.labels import LABELS, Situation
 from ardm.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
+from ardm.provenance import provenance
 from ardm.rules import HideThenRefill, Overwrite
 from ardm.sampling import draw, observe, refine
 from ardm.training import descend, optimiser_and_schedule
 from ardm.types import Action, Denoiser, Float, InputError, Int, Prediction, Rule, Step, at_least_one
 
-__all__ = ["GateRecipe", "TrainedGate", "corrupted_states", "held_out_states", "rollout_states", "train_gate"]
+__all__ = ["GateRecipe", "TrainedGate", "corrupted_states", "held_out_states", "rollout_states", "train_gate", "trained_gate"]
 
 CHOICES = {
     "head": ("learned", "linear"),
@@ -138,6 +144,37 @@ def train_gate(
         descend(trained, optimiser, schedule, loss)
         losses.append(loss.detach())
     return TrainedGate(gate.eval(), denoiser, torch.stack(losses).tolist())
+
+
+def trained_gate(
+    denoiser: Denoiser,
+    corpus: Corpus,
+    recipe: GateRecipe,
+    path: Path,
+    *,
+    device: torch.device | None = None,
+    progress: bool = True,
+) -> OverwriteGate:
+    """The gate of the recipe in eval mode, from ``path``; trained and kept there when it is not there yet."""
+    device = device or pick_device()
+    if not path.is_file():
+        check_writable(path)
+        began = time.perf_counter()
+        made = train_gate(denoiser, corpus, recipe, device=device, progress=progress)
+        facts = {
+            "recipe": asdict(recipe),
+            "loss": sum(made.losses[-50:]) / len(made.losses[-50:]),
+            "seconds": round(time.perf_counter() - began, 1),
+            "provenance": provenance(),
+        }
+        weights = {name: value.cpu().contiguous() for name, value in made.gate.state_dict().items()}
+        with whole(path) as part:
+            save_file(weights, part, metadata={"ardm": json.dumps(facts)})
+    weights = load_file(path)
+    hidden = weights["head.mlp.0.weight"].shape[1] - len(recipe.signals) - 3 if recipe.head == "learned" else 0
+    gate = _new_gate(recipe, hidden)
+    gate.load_state_dict(weights)
+    return gate.to(device).eval()
 
 
 def _new_gate(recipe: GateRecipe, hidden: int) -> OverwriteGate:

@@ -18,7 +18,7 @@ from ardm.types import Bool, Float, InputError, Int, Prediction
 __all__ = ["LAWS", "Law", "Oracle", "addition", "agreement", "dyck", "latin", "markov", "parity", "permutation", "sudoku"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal only to itself, so that what is derived from it can be kept
 class Law:
     """Sequences of ``length`` tokens read by a deterministic weighted automaton.
 
@@ -128,6 +128,28 @@ class Law:
             alpha = torch.zeros_like(alpha).index_add_(-1, self.following.flatten(), edges.flatten(-2))
             alpha = alpha / alpha.amax(-1, keepdim=True)
         return torch.stack(posteriors, dim=-2)
+
+    def nearest(self, x: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        """The text of the law that differs from ``x`` in the fewest visible tokens, and of those the most probable one.
+
+        The best path of max-product recursions (Viterbi 1967, doi:10.1109/TIT.1967.1054010); masks may become anything.
+        """
+        V, device, x = self.vocab_size, x.device, x.cpu()
+        agrees = torch.full((*x.shape, V + 1), -1e6, dtype=torch.float64)  # one more change outweighs any probability
+        agrees.scatter_(-1, x.unsqueeze(-1), 0.0)
+        agrees = torch.where((x == V).unsqueeze(-1), 0.0, agrees)[..., :V]
+        log_weight = self.weight.log()
+        best = self.accepts.double().log().expand(len(x), -1)
+        choices = []
+        for i in reversed(range(self.length)):
+            best, choice = (log_weight + best[:, self.following] + agrees[:, i, None, :]).max(-1)
+            choices.append(choice)
+        state, tokens = torch.full((len(x),), self.start), []
+        for choice in reversed(choices):
+            token = choice.gather(1, state.unsqueeze(1)).squeeze(1)
+            state = self.following[state, token]
+            tokens.append(token)
+        return torch.stack(tokens, dim=1).to(device)
 
     def marginals(self) -> Float[Tensor, "L V"]:
         """``[L, V]``: the exact distribution of the token at each position."""

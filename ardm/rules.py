@@ -8,6 +8,7 @@ What a rule cannot do is call the denoiser, draw a token, know the truth or reme
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,14 +18,16 @@ from ardm.gate import GateOutput, OverwriteGate
 from ardm.prior import prior_logit
 from ardm.selection import Selection
 from ardm.signals import log_prob_of
-from ardm.types import Action, Bool, InputError, Rule, Step
+from ardm.types import Action, Bool, InputError, Int, Rule, Step
 
 __all__ = [
     "FixedSchedule",
     "HideThenRefill",
     "LeftToRight",
     "OneWay",
+    "OracleGate",
     "Overwrite",
+    "RandomGate",
     "Shuffled",
     "UniformRefinement",
     "check_choice",
@@ -143,6 +146,47 @@ class Shuffled:
         touched = lowest(order, visible, redrawn + hidden)
         write = lowest(order, visible, redrawn)
         return Action(write=write | (action.write & step.is_mask), remask=touched & ~write, scores=action.scores)
+
+
+@dataclass(frozen=True)
+class RandomGate:
+    """The control that looks at nothing: at each step hide ``k`` visible tokens at random, to be written at the next call."""
+
+    k: int = 2
+    written_by: float = 0.6
+
+    def __post_init__(self) -> None:
+        check_share("written_by", self.written_by)
+        if self.k < 0:
+            raise InputError(f"k={self.k}: a number of tokens is at least 0")
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        order = torch.rand(step.x.shape, generator=generator, device=step.x.device)
+        hide = lowest(order, ~step.is_mask & ~step.is_fixed, self.k)
+        return Action(write=on_schedule(step, self.written_by, generator), remask=hide)
+
+
+@dataclass(frozen=True)
+class OracleGate:
+    """The upper bound: revise exactly the tokens that are wrong, as ``wrong`` knows, all at once.
+
+    ``wrong`` maps the texts ``[B, L]`` to the visible tokens that have to change; no gate can ask it. They are hidden to be
+    written at the next call, or ``in_place`` overwritten by the proposal.
+    """
+
+    wrong: Callable[[Int[Tensor, "B L"]], Bool[Tensor, "B L"]]
+    in_place: bool = False
+    written_by: float = 0.6
+
+    def __post_init__(self) -> None:
+        check_share("written_by", self.written_by)
+
+    def __call__(self, step: Step, generator: torch.Generator) -> Action:
+        revise = self.wrong(step.x) & ~step.is_mask & ~step.is_fixed
+        write = on_schedule(step, self.written_by, generator)
+        if self.in_place:
+            return Action(write=write | revise, remask=nothing(step), scores={"p": revise.float()})
+        return Action(write=write, remask=revise, scores={"p": revise.float()})
 
 
 @dataclass(frozen=True)

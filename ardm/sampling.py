@@ -36,7 +36,8 @@ class Trace:
 
     ``x``: ``[B, L]``, without a mask. ``calls``: forward calls of the denoiser (NFE). ``writes``: tokens written, of which
     ``rewrites`` replaced a visible token in place and ``changes`` made it another one; ``remasks``: visible tokens hidden.
-    Counts are per sequence, ``[B]``. ``frames`` is filled when recording.
+    ``wasted``: overwrites that put the same token back. ``settled``: the last step that changed anything. These are per sequence,
+    ``[B]``; ``overwritten`` ``[B, L]`` says how often each position lost a visible token. ``frames`` is filled when recording.
     """
 
     start: Int[Tensor, "B L"]
@@ -46,6 +47,9 @@ class Trace:
     rewrites: Int[Tensor, " B"]
     changes: Int[Tensor, " B"]
     remasks: Int[Tensor, " B"]
+    wasted: Int[Tensor, " B"]
+    settled: Int[Tensor, " B"]
+    overwritten: Int[Tensor, "B L"]
     frames: tuple[Frame, ...] = ()
 
     @property
@@ -194,7 +198,8 @@ def refine(
     start, prediction, log_q, log_q_before, frames = x, None, None, None, []
     log_q_written: Tensor = torch.zeros(x.shape, device=x.device)
     overwrites = torch.zeros_like(x)
-    calls, writes, rewrites, changes, remasks, idle = (x.new_zeros(len(x)) for _ in range(6))
+    token_before = torch.full_like(x, -1)  # what stood where a token was hidden
+    calls, writes, rewrites, changes, remasks, wasted, settled, idle = (x.new_zeros(len(x)) for _ in range(8))
     active = torch.ones_like(calls, dtype=torch.bool)
 
     for t in range(1, steps + 1):
@@ -220,6 +225,9 @@ def refine(
         rewrites += (write & ~is_mask).sum(-1)
         changes += changed.sum(-1)
         remasks += remask.sum(-1)
+        wasted += (write & (after == torch.where(is_mask, token_before, x))).sum(-1)
+        settled = torch.where((after != x).any(-1), t, settled)
+        token_before = torch.where(remask, x, token_before)
         overwrites = overwrites + ((write & ~is_mask) | remask)
         if record:
             frames.append(Frame(after, write, remask, changed, {**_signals(log_q, log_q_before), **action.scores}))
@@ -232,7 +240,7 @@ def refine(
         if not active.any():
             break
 
-    return Trace(start, x, calls, writes, rewrites, changes, remasks, tuple(frames))
+    return Trace(start, x, calls, writes, rewrites, changes, remasks, wasted, settled, overwrites, tuple(frames))
 
 
 def _predict(

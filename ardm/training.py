@@ -22,7 +22,7 @@ from ardm.files import check_writable, whole
 from ardm.losses import denoising_loss
 from ardm.prior import prior_logit
 from ardm.provenance import provenance
-from ardm.types import Denoiser, Float, InputError, at_least_one
+from ardm.types import Denoiser, Float, InputError, Int, at_least_one
 
 __all__ = [
     "PUBLISHED",
@@ -31,7 +31,9 @@ __all__ = [
     "load_denoiser",
     "optimiser_and_schedule",
     "publish_denoiser",
+    "seen",
     "train_denoiser",
+    "trained_denoiser",
     "validation_loss",
 ]
 
@@ -53,6 +55,8 @@ class DenoiserRecipe:
     error_rate: float = 0.1  # share of the visible tokens that are wrong
     positional: float = 0.5  # share of the sequences whose masks follow the positional prior
     seed: int = 0
+    causal: bool = False  # an autoregressive model: trained on clean texts, each token from those before it
+    grid: bool = False  # a square grid: the model is told row, column and box
 
     def __post_init__(self) -> None:
         at_least_one(self, "steps", "batch")
@@ -64,7 +68,13 @@ class DenoiserRecipe:
     @property
     def key(self) -> str:
         """A short name of exactly this recipe."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        younger = {"causal": False, "grid": False}  # than the published models, whose keys stay
+        choices = {name: value for name, value in asdict(self).items() if younger.get(name) is not value}
+        return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
+
+    def shape(self, vocab_size: int) -> Shape:
+        """The sizes of its transformer."""
+        return Shape(vocab_size, self.length, self.width, self.depth, self.heads, self.causal, self.grid)
 
 
 PUBLISHED = {
@@ -92,19 +102,25 @@ def train_denoiser(
     data = generator(recipe.seed, "denoiser data")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        shape = Shape(corpus.vocab_size, recipe.length, recipe.width, recipe.depth, recipe.heads)
-        model = Transformer(shape).to(device)
+        model = Transformer(recipe.shape(corpus.vocab_size)).to(device)
     optimiser, schedule = optimiser_and_schedule(model, recipe.rate, recipe.steps)
 
     losses = []
     for _ in tqdm(range(recipe.steps), desc="denoiser", disable=not progress, mininterval=1.0):
         x0 = corpus.batch(recipe.batch, data)
-        rates = mask_rates(len(x0), recipe.length, recipe.positional, data)
-        state = corrupt(x0, corpus.vocab_size, mask_rate=rates, error_rate=recipe.error_rate, generator=data)
-        loss = denoising_loss(model(state.x.to(device)).logits, x0.to(device))
+        x = seen(x0, corpus.vocab_size, recipe, data)
+        loss = denoising_loss(model(x.to(device)).logits, x0.to(device))
         descend(model, optimiser, schedule, loss)
         losses.append(loss.detach())
     return model.eval(), torch.stack(losses).tolist()
+
+
+def seen(x0: Int[Tensor, "B L"], vocab_size: int, recipe: DenoiserRecipe, rng: torch.Generator) -> Int[Tensor, "B L"]:
+    """What the model reads in training: corrupted texts, or the clean ones when it is causal."""
+    if recipe.causal:
+        return x0
+    rates = mask_rates(len(x0), recipe.length, recipe.positional, rng)
+    return corrupt(x0, vocab_size, mask_rate=rates, error_rate=recipe.error_rate, generator=rng).x
 
 
 @torch.no_grad()
@@ -114,9 +130,8 @@ def validation_loss(
     """The training loss on held-out sequences, corrupted the same way at every call; nats per token."""
     rng = generator(0, "validation")
     x0 = corpus.held_out(count)
-    rates = mask_rates(count, x0.shape[1], recipe.positional, rng)
-    state = corrupt(x0, corpus.vocab_size, mask_rate=rates, error_rate=recipe.error_rate, generator=rng)
-    return denoising_loss(model(state.x.to(device), 1.0).logits.float(), x0.to(device)).item()
+    x = seen(x0, corpus.vocab_size, recipe, rng)
+    return denoising_loss(model(x.to(device), 1.0).logits.float(), x0.to(device)).item()
 
 
 def optimiser_and_schedule(
@@ -145,8 +160,24 @@ def publish_denoiser(name: str, folder: Path = MODELS, *, device: torch.device |
     """Train the published recipe ``name`` and write ``folder/NAME.safetensors``, whole or not at all."""
     if name not in PUBLISHED:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(PUBLISHED)}")
-    recipe, device = PUBLISHED[name], device or pick_device()
     target = folder / f"{name}.safetensors"
+    _make(PUBLISHED[name], target, device or pick_device(), progress)
+    return target
+
+
+def trained_denoiser(
+    recipe: DenoiserRecipe, folder: Path, *, device: torch.device | None = None, progress: bool = True
+) -> tuple[Transformer, dict]:
+    """The denoiser of the recipe and its facts, from ``folder``; trained and kept there when it is not there yet."""
+    target = folder / f"{recipe.key}.safetensors"
+    if not target.is_file():
+        _make(recipe, target, device or pick_device(), progress)
+    model, _, facts = load_denoiser(recipe.key, folder, device=device)
+    return model, facts
+
+
+def _make(recipe: DenoiserRecipe, target: Path, device: torch.device, progress: bool) -> None:
+    """Train and write one denoiser with its facts, whole or not at all."""
     check_writable(target)
     corpus = open_corpus(recipe.corpus, recipe.length)
     began = time.perf_counter()
@@ -162,7 +193,6 @@ def publish_denoiser(name: str, folder: Path = MODELS, *, device: torch.device |
     }
     with whole(target) as part:
         save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part, metadata={"ardm": json.dumps(facts)})
-    return target
 
 
 def load_denoiser(
@@ -180,6 +210,6 @@ def load_denoiser(
     except (SafetensorError, KeyError, TypeError) as error:
         raise InputError(f"{path.name} is not a whole model ({error}): make it again with `ardm train {name}`") from error
     recipe = DenoiserRecipe(**facts["recipe"])
-    model = Transformer(Shape(len(facts["words"]), recipe.length, recipe.width, recipe.depth, recipe.heads)).to(device)
+    model = Transformer(recipe.shape(len(facts["words"]))).to(device)
     model.load_state_dict(weights)
     return model.eval(), recipe, facts

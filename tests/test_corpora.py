@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ardm import corpora
+from ardm.puzzles import GridCorpus, complete
 from ardm.types import InputError
 
 TEXT = "to be or not to be, that is the question. " * 40
@@ -98,7 +99,7 @@ def test_a_missing_text_offline_says_what_to_put_where(registry):
 
 def test_unknown_corpus_lists_the_known():
     with pytest.raises(
-        InputError, match=r"unknown corpus 'wikipedia': choose agreement, markov, .*, sudoku, tinyshakespeare, text8"
+        InputError, match=r"unknown corpus 'wikipedia': choose agreement, .*, sudoku, sudoku9, tinyshakespeare, text8$"
     ):
         corpora.open_corpus("wikipedia", 32)
 
@@ -106,6 +107,64 @@ def test_unknown_corpus_lists_the_known():
 def test_a_law_is_a_corpus_by_its_name():
     corpus = corpora.open_corpus("dyck", 6)
     assert (corpus.name, corpus.vocab_size, corpus.held_out(3).shape) == ("dyck-6", 2, (3, 6))
+
+
+def test_sudoku_grids_have_one_length():
+    assert corpora.open_corpus("sudoku9", 81).name == "sudoku9"
+    with pytest.raises(InputError, match="length=80: a grid of sudoku9 has 81 cells; give length 81"):
+        corpora.open_corpus("sudoku9", 80)
+
+
+def test_the_list_of_puzzles_is_no_corpus():
+    with pytest.raises(InputError, match="sudoku10k is a list of puzzles, not a corpus: read it with public_puzzles"):
+        corpora.open_corpus("sudoku10k", 81)
+
+
+@pytest.fixture
+def puzzles(registry, monkeypatch):
+    """A registry of three puzzles to be solved after the download; the folder, and a download to be filled."""
+    import pooch
+
+    solved = [GridCorpus().decode(grid).replace("\n", "") for grid in complete(3, seed=5)]
+    listed = ["." * (i + 1) + grid[i + 1 :] for i, grid in enumerate(solved)]
+    table = "puzzle,solution\n" + "".join(f"{a.replace('.', '0')},{b}\n" for a, b in zip(listed, solved, strict=True))
+    entry = {"url": "http://invalid.invalid/list.txt", "convert": "solve", "file": "solved.csv", "bytes": len(table)}
+    entry["sha256"] = hashlib.sha256(table.encode()).hexdigest()
+    (registry / "registry.json").write_text(json.dumps({"sudoku10k": entry}))
+    corpora._registry.cache_clear()
+    download = registry / "cache" / "list.txt"
+    download.write_text("\n".join(listed) + "\n")
+    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, path, fname: download if known_hash is None else None)
+    return registry, table, download
+
+
+def test_a_list_of_puzzles_is_solved_once_and_only_the_result_is_kept(puzzles):
+    registry, table, _ = puzzles
+    assert corpora.text("sudoku10k") == table
+    assert [p.name for p in (registry / "cache").iterdir()] == ["solved.csv"]
+    assert (registry / "cache" / "solved.csv").read_text() == table
+
+
+@pytest.mark.parametrize("change", [lambda listed: listed[:82], lambda listed: "<html>" + listed])
+def test_another_list_of_puzzles_is_refused_and_not_kept(puzzles, change):
+    registry, _, download = puzzles
+    download.write_text(change(download.read_text()))
+    with pytest.raises(InputError, match=r"is not the registered|is no grid"):
+        corpora.text("sudoku10k")
+    assert not list((registry / "cache").iterdir())
+
+
+def test_public_puzzles_are_drawn_without_repetition(puzzles):
+    puzzle, solution = corpora.public_puzzles(3, seed=1)
+    assert puzzle.shape == solution.shape == (3, 81)
+    assert ((puzzle == solution) | (puzzle == 9)).all()
+    for seed in range(8):
+        assert sorted((corpora.public_puzzles(3, seed=seed)[0] == 9).sum(-1).tolist()) == [1, 2, 3]
+    assert torch.equal(corpora.public_puzzles(3, seed=1)[0], puzzle)
+    assert any(not torch.equal(corpora.public_puzzles(3, seed=seed)[0], puzzle) for seed in range(2, 8))
+    for count in (0, 4):
+        with pytest.raises(InputError, match=f"count={count}: the public list has 3 puzzles"):
+            corpora.public_puzzles(count)
 
 
 def test_an_archive_is_cut_to_its_registered_part_and_cached_whole(registry, monkeypatch):
@@ -143,8 +202,9 @@ def test_a_law_corpus_is_fresh_and_apart_from_what_is_held_out():
 
 def test_the_real_registry_is_complete():
     for name, entry in json.loads(corpora.REGISTRY.read_text()).items():
-        assert {"title", "source", "url", "download_sha256", "file", "bytes", "sha256"} <= set(entry), name
-        assert len(entry["sha256"]) == len(entry["download_sha256"]) == 64
+        assert {"title", "source", "url", "file", "bytes", "sha256"} <= set(entry), name
+        assert ("download_sha256" in entry) != ("convert" in entry), name  # what is solved is checked after that
+        assert len(entry["sha256"]) == len(entry.get("download_sha256", entry["sha256"])) == 64
 
 
 @pytest.mark.parametrize("name", corpora.names())
@@ -153,4 +213,5 @@ def test_real_texts_are_themselves(name):
         pytest.skip(f"{name} is not on this machine: name a folder that holds it in ARDM_DATA")
     text = corpora.text(name)
     assert len(text.encode()) == corpora._entry(name)["bytes"]
-    assert len(set(text)) == {"tinyshakespeare": 65, "text8": 27}[name]
+    characters = {"tinyshakespeare": 65, "text8": 27, "sudoku10k": len(set("puzzle,solution\n0123456789"))}
+    assert len(set(text)) == characters[name]

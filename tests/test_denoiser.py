@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from ardm.denoiser import Shape, Transformer
+from ardm.denoiser import Shape, Transformer, units_of
+from ardm.rules import LeftToRight
+from ardm.sampling import blank, refine
 from ardm.types import InputError
 
 SHAPE = Shape(vocab_size=11, length=8, width=16, depth=2, heads=4)
@@ -72,3 +74,50 @@ def test_bad_shapes_are_named(model):
         Shape(5, 5, depth=0)
     with pytest.raises(InputError, match="9 tokens"):
         model(torch.zeros(1, 9, dtype=torch.long))
+
+
+def test_a_causal_model_sees_the_tokens_before_and_nothing_else():
+    torch.manual_seed(0)
+    model = Transformer(Shape(11, 8, width=16, depth=2, causal=True)).eval()
+    x = torch.randint(11, (1, 8), generator=torch.Generator().manual_seed(2))
+    q = model(x).logits
+    for j in range(8):
+        other = x.clone()
+        other[0, j] = (other[0, j] + 1) % 11
+        moved = (model(other).logits - q).abs().amax(-1)[0] > 1e-6
+        assert moved.tolist() == [i > j for i in range(8)]
+    assert torch.allclose(model(torch.full((1, 8), 11)).logits[:, 0], q[:, 0])  # the first one sees the mask that begins
+
+
+def test_left_to_right_on_a_causal_model_samples_the_product_of_its_conditionals():
+    """Over all 27 texts of three tokens: the sampled shares are those that one causal pass over each text gives."""
+    torch.manual_seed(0)
+    model = Transformer(Shape(3, 3, width=16, depth=1, causal=True)).eval()
+    for parameter in model.parameters():
+        parameter.data *= 8  # far from uniform
+    every = torch.cartesian_prod(*[torch.arange(3)] * 3)
+    p = model(every).logits.log_softmax(-1).gather(-1, every[..., None]).sum((1, 2)).exp()
+    assert p.sum().item() == pytest.approx(1, abs=1e-5)
+    assert p.max() > 0.1
+    x = refine(model, LeftToRight(), blank(20000, 3, 3), 3, seed=0).x
+    share = torch.bincount(x @ torch.tensor([9, 3, 1]), minlength=27) / 20000
+    assert torch.allclose(share, p, atol=4 * 0.5 / 20000**0.5)
+
+
+def test_units_of_a_grid_by_hand():
+    units = units_of(16)
+    assert units[0].tolist() == [0, 4, 8]
+    assert units[5].tolist() == [1, 5, 8]  # row 1, column 1, first box
+    assert units[10].tolist() == [2, 6, 11]
+    assert units_of(81)[40].tolist() == [4, 13, 22]  # the middle cell
+    for kind in units.T:
+        assert torch.bincount(kind - kind.min()).tolist() == [4, 4, 4, 4]
+
+
+def test_a_grid_model_learns_units_and_refuses_what_is_no_grid():
+    torch.manual_seed(0)
+    model = Transformer(Shape(4, 16, width=8, depth=1, heads=2, grid=True))
+    model(torch.full((1, 16), 4)).logits.sum().backward()
+    assert model.unit.grad.abs().sum(-1).gt(0).all()
+    with pytest.raises(InputError, match="length=36"):
+        Shape(4, 36, grid=True)

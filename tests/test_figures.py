@@ -74,7 +74,7 @@ def trace() -> Trace:
     first = Frame(torch.tensor([[2, 0, 3]]), yes(0), yes(2), none, {})
     second = Frame(torch.tensor([[2, 1, 0]]), yes(0, 1, 2), none, yes(1), {})
     zero = torch.zeros(1, dtype=torch.long)
-    return Trace(start, second.x, zero + 2, zero, zero, zero, zero, (first, second))
+    return Trace(start, second.x, zero + 2, zero, zero, zero, zero, zero, zero, torch.zeros_like(start), (first, second))
 
 
 def test_the_grid_names_what_happened_to_each_token():

@@ -257,3 +257,28 @@ def test_every_law_draws_what_it_holds_valid(name):
     assert law.is_valid(x).all()
     assert len(x.unique(dim=0)) > 4
     assert torch.allclose(law.marginals().sum(-1), torch.ones(law.length, dtype=torch.float64))
+
+
+def test_the_nearest_text_by_brute_force():
+    """Fewest changes among all texts of the law, and of those the most probable."""
+    g = torch.Generator().manual_seed(3)
+    for law in (markov(4), parity(5), dyck(6), permutation(4)):
+        V = law.vocab_size
+        every = torch.tensor(list(itertools.product(range(V), repeat=law.length)))
+        log_p = law.log_prob(every)
+        texts, log_p = every[log_p.isfinite()], log_p[log_p.isfinite()]
+        x = torch.randint(V + 1, (40, law.length), generator=g)  # masks among them
+        changes = ((x[:, None] != texts) & (x[:, None] < V)).sum(-1)
+        found = law.nearest(x)
+        assert torch.equal(((x != found) & (x < V)).sum(-1), changes.min(1).values)
+        best = torch.where(changes == changes.min(1, keepdim=True).values, log_p, -torch.inf).max(1).values
+        assert torch.allclose(law.log_prob(found), best)
+
+
+def test_what_is_valid_is_its_own_nearest_text():
+    law = agreement()
+    x = law.sample(50, seed=0)
+    assert torch.equal(law.nearest(x), x)
+    wrong = x.clone()
+    wrong[:, -1] = torch.where(x[:, -1] == law.encode("#tools"), law.encode("#ships"), law.encode("#tools"))  # another key
+    assert torch.equal(law.nearest(wrong), x)  # cheaper to change the key than every noun

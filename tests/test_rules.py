@@ -1,13 +1,25 @@
 """Each rule on a hand-worked step, and the rates of the random ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from steps import V, rng, step
+from steps import V, places, rng, step
 
 from ardm.gate import LinearHead, OverwriteGate
 from ardm.laws import Oracle, agreement
 from ardm.prior import prior_logit
-from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, Shuffled, UniformRefinement
+from ardm.rules import (
+    FixedSchedule,
+    HideThenRefill,
+    LeftToRight,
+    OneWay,
+    OracleGate,
+    Overwrite,
+    RandomGate,
+    Shuffled,
+    UniformRefinement,
+)
 from ardm.sampling import blank, refine
 from ardm.selection import Selection
 from ardm.types import Action, InputError, Step
@@ -113,3 +125,27 @@ def test_shuffled_keeps_the_amount_and_loses_the_place():
 
 def test_all_resample_is_uniform_refinement_at_rate_one():
     assert UniformRefinement(1.0)(step([[0, 1, V]], 1, 4), rng()).write.all()
+
+
+def test_the_random_gate_hides_k_visible_tokens_whatever_they_are():
+    s = step([[0, 1, 2, V, 3, 0]], 3, 10, fixed=[[True, False, False, False, False, False]])
+    counts = torch.zeros(6)
+    g = rng()
+    for _ in range(400):
+        action = RandomGate(2)(s, g)
+        assert action.remask.sum() == 2
+        counts += action.remask[0]
+    assert counts[0] == counts[3] == 0
+    assert torch.allclose(counts[[1, 2, 4, 5]] / 400, torch.tensor(0.5), atol=0.12)
+    with pytest.raises(InputError, match="k=-1"):
+        RandomGate(-1)
+
+
+def test_the_oracle_gate_revises_what_is_wrong_and_nothing_else():
+    s = step([[0, 1, 2, V, 3]], 10, 10, fixed=[[False, True, False, False, False]])
+    truth = torch.tensor([[1, 2, 2, 0, 0]])  # wrong: 0, 1 (fixed), 4
+    rule = OracleGate(lambda x: (x < V) & (x != truth))
+    action = rule(s, rng())
+    assert (places(action.remask), places(action.write)) == ([0, 4], [3])
+    action = replace(rule, in_place=True)(s, rng())
+    assert (places(action.remask), places(action.write)) == ([], [0, 3, 4])

@@ -15,7 +15,17 @@ from ardm.rivals import (
     TokenToMask,
     TokenToToken,
 )
-from ardm.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, Overwrite, Shuffled, UniformRefinement
+from ardm.rules import (
+    FixedSchedule,
+    HideThenRefill,
+    LeftToRight,
+    OneWay,
+    OracleGate,
+    Overwrite,
+    RandomGate,
+    Shuffled,
+    UniformRefinement,
+)
 from ardm.sampling import blank, draw, noise, observe, refine
 from ardm.selection import Selection
 from ardm.types import Action, InputError, Prediction
@@ -62,6 +72,9 @@ RULES = {
     "informed corrector": InformedCorrector(3),
     "DDPD": DDPD(OverwriteGate(LinearHead()).eval(), 2),
     "shuffled": Shuffled(Overwrite(OverwriteGate(LinearHead()).eval())),
+    "random gate": RandomGate(2),
+    "oracle gate": OracleGate(lambda x: (x < V) & (x % 2 == 1)),
+    "oracle gate, in place": OracleGate(lambda x: (x < V) & (x % 2 == 1), in_place=True),
     "hide then refill": HideThenRefill(OverwriteGate(LinearHead(), combine="gate_only").eval(), Selection("threshold", 0.1)),
 }
 
@@ -363,3 +376,32 @@ def test_observe_is_the_step_that_a_rule_meets():
     drawn = torch.stack([observe(denoiser, met[1].x, t=2, T=4, generator=rng).proposal for _ in range(4000)])
     share = torch.nn.functional.one_hot(drawn, V).double().mean(0)
     assert (share - alone.log_q.exp()).abs().max() < 5 * 0.5 / 4000**0.5  # five standard errors of a share
+
+
+def test_wasted_overwrites_and_the_last_change_by_recount():
+    """An overwrite is wasted when the token put back is the one that stood there: at once, or when it was hidden before."""
+    wasted_somewhere = False
+    for name in ("uniform", "hide then refill", "Mask-Predict", "learned"):
+        trace = refine(Random(), RULES[name], blank(B, L, V), 9, seed=1, record=True)
+        wasted, settled, lost = torch.zeros(B), torch.zeros(B), torch.zeros(B, L, dtype=torch.long)
+        stood = [[None] * L for _ in range(B)]
+        x = trace.start
+        for t, frame in enumerate(trace.frames, start=1):
+            for b in range(B):
+                for i in range(L):
+                    old, new = x[b, i].item(), frame.x[b, i].item()
+                    if frame.write[b, i]:
+                        wasted[b] += new == (stood[b][i] if old == V else old)
+                        lost[b, i] += old != V
+                    if frame.remask[b, i]:
+                        stood[b][i] = old
+                        lost[b, i] += 1
+                if not torch.equal(x[b], frame.x[b]):
+                    settled[b] = t
+            x = frame.x
+        assert trace.wasted.tolist() == wasted.tolist(), name
+        assert trace.settled.tolist() == settled.tolist(), name
+        assert torch.equal(trace.overwritten, lost), name
+        assert torch.equal(trace.overwritten.sum(-1), trace.overwrites), name
+        wasted_somewhere |= bool(wasted.any())
+    assert wasted_somewhere

@@ -13,10 +13,12 @@ MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "ardm").gl
 RANK = {name: rank for rank, level in enumerate(
     [
         {"types", "files", "provenance"},
-        {"signals", "prior", "corruption", "denoiser", "laws", "devices", "losses", "parameters", "checks"},
-        {"corpora", "gate", "selection", "labels", "evaluation", "sampling"},
-        {"rules", "literal", "training", "runs"},
-        {"gate_training", "rivals"},
+        {"signals", "prior", "corruption", "denoiser", "laws", "puzzles", "devices", "losses", "parameters", "checks"},
+        {"corpora", "gate", "selection", "labels", "evaluation", "judge", "sampling"},
+        {"rules", "literal", "training", "runs", "fidelity"},
+        {"gate_training", "rivals", "tasks"},
+        {"contestants"},
+        {"arena"},
         {"figures", "widgets", "cli"},
     ]
 ) for name in level}  # fmt: skip
@@ -52,7 +54,7 @@ class Block:
 sys.meta_path.insert(0, Block())
 import ardm.types, ardm.signals, ardm.prior, ardm.corruption, ardm.denoiser, ardm.laws, ardm.losses, ardm.gate, ardm.rules
 import ardm.sampling, ardm.corpora, ardm.training, ardm.evaluation, ardm.devices, ardm.runs, ardm.checks
-import ardm.selection, ardm.labels, ardm.gate_training, ardm.literal
+import ardm.selection, ardm.labels, ardm.gate_training, ardm.literal, ardm.puzzles
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

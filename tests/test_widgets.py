@@ -39,6 +39,6 @@ def test_nothing_from_outside_and_labelled_for_screen_readers():
 
 def test_a_trace_without_frames_is_refused():
     t = trace()
-    bare = Trace(t.start, t.x, *(torch.zeros(1, dtype=torch.long),) * 5)
+    bare = Trace(t.start, t.x, *(torch.zeros(1, dtype=torch.long),) * 7, t.overwritten)
     with pytest.raises(InputError, match="record=True"):
         player(bare, ("a", "b", "c"), id="p")

@@ -1,0 +1,330 @@
+"""The arena: every rule on every task, at equal calls, tuned by one search, over several trainings, kept cell by cell.
+
+A cell is one rule on one task with one number of calls and one training seed: one small file, written whole. An interrupted
+run goes on where it stopped. Three phases, each on all cores: train what is missing, tune each rule on texts of its own, play.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ardm.contestants import CONTESTANTS, GATES, Contestant, choose
+from ardm.devices import pick_device
+from ardm.files import check_writable, write_whole
+from ardm.gate import OverwriteGate
+from ardm.gate_training import GateRecipe, trained_gate
+from ardm.provenance import cores, provenance
+from ardm.runs import RunFailed
+from ardm.sampling import refine
+from ardm.tasks import TASKS, Task
+from ardm.training import DenoiserRecipe, trained_denoiser
+from ardm.types import Denoiser, InputError, Rule, at_least_one
+
+__all__ = ["PROFILES", "Kit", "Settings", "arena", "play", "plays"]
+
+TUNING_SEED = 10_000  # of the texts that knobs are chosen on; the reported ones have the training seeds 0, 1, ...
+REAL = "the law itself"  # the row of what a perfect sampler scores
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an arena plays. ``None``: all tasks, all rules, each task's own numbers of calls, the recipes' own steps."""
+
+    tasks: tuple[str, ...] | None = None
+    rules: tuple[str, ...] | None = None
+    nfe: tuple[int, ...] | None = None
+    seeds: int = 5  # trainings
+    count: int = 200  # texts a cell
+    tuning: int = 200  # texts a setting is tried on; 0 plays the defaults
+    denoiser_steps: int | None = None
+    gate_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "seeds", "count")
+        if self.tuning < 0:
+            raise InputError(f"tuning={self.tuning}: a number of texts, at least 0")
+        for name in self.tasks or ():
+            if name not in TASKS:
+                raise InputError(f"no task {name!r}: choose among {', '.join(TASKS)}")
+        for calls in self.nfe or ():
+            if calls < 1:
+                raise InputError(f"nfe={calls}: a text takes at least 1 call")
+        choose(self.rules)
+
+    def recipe(self, task: Task, seed: int, *, causal: bool = False) -> DenoiserRecipe:
+        steps = self.denoiser_steps or task.recipe.steps
+        return replace(task.recipe, seed=0 if task.one_denoiser else seed, steps=steps, causal=causal)
+
+    def gate_recipe(self, name: str, seed: int) -> GateRecipe:
+        steps = GATES[name].steps if self.gate_steps is None else self.gate_steps
+        return replace(GATES[name], seed=seed, steps=steps)
+
+
+PROFILES = {
+    "small": Settings(("sudoku", "parity"), seeds=2, count=60, tuning=30, denoiser_steps=600, gate_steps=60),
+    "paper": Settings(),
+}
+"""``small``: minutes on two cores, to see that all works. ``paper``: what the book's tables are made of."""
+
+
+class Kit:
+    """The trained parts of one task and seed: denoiser, causal twin, gates; each trained or loaded when first asked for."""
+
+    def __init__(self, task: Task, settings: Settings, seed: int, models: Path) -> None:
+        self.task, self.settings, self.seed, self.models = task, settings, seed, models
+        self.device = pick_device()
+        self._made: dict[str, Any] = {}
+
+    def denoiser(self, *, causal: bool = False) -> Denoiser:
+        name = "causal" if causal else "denoiser"
+        if name not in self._made:
+            recipe = self.settings.recipe(self.task, self.seed, causal=causal)
+            self._made[name] = trained_denoiser(recipe, self.models, device=self.device, progress=False)[0]
+        return self._made[name]
+
+    def gates(self, name: str | None) -> dict[str, OverwriteGate]:
+        """The named gate, as contestants take it; none for a rule without one."""
+        if name is None:
+            return {}
+        if name not in self._made:
+            recipe = self.settings.gate_recipe(name, self.seed)
+            of = self.settings.recipe(self.task, self.seed).key
+            path = self.models / f"{of}-{name}-{digest(asdict(recipe))}.safetensors"
+            self._made[name] = trained_gate(self.denoiser(), self.task.corpus, recipe, path, device=self.device, progress=False)
+        return {name: self._made[name]}
+
+
+def play(
+    task: Task, kit: Kit, contestant: Contestant, knobs: Mapping[str, Any], *, nfe: int, seed: int, count: int
+) -> dict[str, Any]:
+    """One rule on one task: ``nfe`` calls at temperature 1 from the task's start. Returns costs, doings and scores.
+
+    Whatever the rule, start and random numbers depend on task and seed alone, and the loop makes exactly ``nfe`` calls.
+    """
+    denoiser = kit.denoiser(causal=contestant.causal)
+    start = task.start(count, seed=seed, denoiser=kit.denoiser(), device=kit.device)
+    rule: Rule = contestant.make(kit.gates(contestant.gate), start, **knobs)
+    began = time.perf_counter()
+    trace = refine(denoiser, rule, start.x, nfe, seed=seed, fixed=start.fixed)
+    seconds = time.perf_counter() - began
+    mean = lambda what: what.double().mean().item()  # noqa: E731
+    return {
+        "calls": mean(trace.calls),
+        "settled": mean(trace.settled),
+        "seconds": seconds / count,
+        "overwrites": mean(trace.overwrites),
+        "wasted": mean(trace.wasted),
+        **task.score(trace.x, start, trace),
+        "start": digest(start.x.tolist()),
+    }
+
+
+def plays(task: Task, contestant: Contestant, nfe: int) -> bool:
+    """Whether the rule is played on the task with so many calls."""
+    if contestant.causal:
+        return task.causal and nfe == task.recipe.length
+    if contestant.knows and task.law is None and task.kind == "write":
+        return False  # nobody knows what is wrong in a text that has no law
+    return contestant.revises or task.kind in ("write", "infill")
+
+
+def digest(what: Any) -> str:
+    """A short name of exactly these values."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+# The phases --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something to train: the denoiser of a task and seed, its ``causal`` twin, or a gate by its name."""
+
+    task: str
+    seed: int
+    name: str
+    settings: Settings
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.task}, seed {self.seed}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Tasks that share a denoiser share its parts."""
+        seed = self.seed if self.name in GATES else 0
+        return f"{self.settings.recipe(TASKS[self.task], self.seed).key}-{seed}", self.name
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to make: a cell, or (without ``knobs``) the search for the knobs of a rule."""
+
+    task: str
+    rule: str
+    nfe: int
+    seed: int
+    knobs: tuple[tuple[str, Any], ...] | None
+    settings: Settings
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.rule} on {self.task}, {self.nfe} calls, seed {self.seed}"
+
+    @property
+    def file(self) -> Path:
+        """Named after all that decides its content, but for the code."""
+        task, rule, settings = TASKS[self.task], CONTESTANTS.get(self.rule), self.settings
+        gate = asdict(settings.gate_recipe(rule.gate, self.seed)) if rule and rule.gate else None
+        texts = settings.count if self.knobs is not None else (settings.tuning, rule.grid if rule else ())
+        model = asdict(settings.recipe(task, self.seed))
+        what = [self.task, task.kind, task.amount, model, gate, self.rule, self.nfe, self.seed, self.knobs, texts]
+        return self.folder / "cells" / self.task / f"{digest(what)}.json"
+
+
+@cache
+def _kit(task: str, settings: Settings, seed: int, models: Path) -> Kit:
+    return Kit(TASKS[task], settings, seed, models)
+
+
+def _train(part: Part) -> None:
+    kit = _kit(part.task, part.settings, part.seed, part.folder)
+    if part.name in ("denoiser", "causal"):
+        kit.denoiser(causal=part.name == "causal")
+    else:
+        kit.gates(part.name)
+
+
+def _work(job: Job) -> None:
+    """Play one cell, or search the knobs of one rule, and keep what came out."""
+    task, kit = TASKS[job.task], _kit(job.task, job.settings, job.seed, job.folder / "models")
+    at = {"task": job.task, "rule": job.rule, "nfe": job.nfe, "seed": job.seed}
+    if job.rule == REAL:
+        start = task.start(1, seed=0, denoiser=kit.denoiser())
+        return _keep(
+            job, {**at, "count": job.settings.count, **task.score(task.real(job.settings.count, seed=job.seed), start)}
+        )
+    contestant = CONTESTANTS[job.rule]
+    if job.knobs is not None:
+        knobs = dict(job.knobs)
+        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=job.seed, count=job.settings.count)
+        return _keep(job, {**at, "knobs": json.dumps(knobs), "count": job.settings.count, **row})
+    tried = []
+    for knobs in contestant.grid:
+        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=job.settings.tuning)
+        tried.append({**at, "knobs": json.dumps(knobs), **{name: row[name] for name in ("loss", "quality", "seconds")}})
+    best = min(tried, key=lambda row: row["loss"])  # the first of equals: the default before the others
+    return _keep(job, {"best": json.loads(best["knobs"]), "tried": tried})
+
+
+def _keep(job: Job, result: dict[str, Any]) -> None:
+    job.file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(job.file, json.dumps(result, ensure_ascii=False) + "\n")
+
+
+def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Callable[[str], None] = print) -> Path:
+    """Play all that is missing and write ``arena.csv``, ``tuning.csv`` and ``arena.json`` into ``folder``; returns the first.
+
+    Cells that failed are named at the end (``RunFailed``) and tried again by the next call.
+    """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"jobs={jobs}: it is at least 1")
+    tasks = [TASKS[name] for name in settings.tasks or TASKS]
+    entries = [
+        (task, contestant, nfe)
+        for task in tasks
+        for contestant in choose(settings.rules)
+        for nfe in settings.nfe or task.nfe
+        if plays(task, contestant, nfe)
+    ]
+    if not entries:
+        raise InputError("nothing to play: none of these rules plays these tasks with these numbers of calls")
+    check_writable(folder / "arena.csv")
+    began, seeds = time.perf_counter(), range(settings.seeds)
+    workers = jobs or (cores() if pick_device().type == "cpu" else 1)
+    parts = {
+        part.key: part
+        for seed in seeds
+        for task, contestant, _ in entries
+        for name in ("denoiser", "causal" if contestant.causal else contestant.gate)
+        if name
+        for part in [Part(task.name, seed, name, settings, folder / "models")]
+    }
+    searches = {
+        key: Job(*key, 0, None, settings, folder)
+        for task, contestant, nfe in entries
+        for key in [(task.name, contestant.like or contestant.name, nfe)]
+        if settings.tuning and len(CONTESTANTS[key[1]].grid) > 1
+    }
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for what, wanted in (("denoisers", False), ("gates", True)):  # a gate needs its denoiser
+                _all(pool, what, _train, [part for part in parts.values() if (part.name in GATES) is wanted], say)
+            _all(pool, "searches", _work, _missing(searches.values()), say)
+            found = {key: json.loads(job.file.read_text()) for key, job in searches.items()}
+            cells = [
+                Job(task.name, contestant.name, nfe, seed, _knobs(found, task, contestant, nfe), settings, folder)
+                for task, contestant, nfe in entries
+                for seed in seeds
+            ]
+            cells += [Job(t.name, REAL, 0, seed, (), settings, folder) for t in tasks if t.kind == "write" for seed in seeds]
+            _all(pool, "cells", _work, _missing(cells), say)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    write_whole(folder / "arena.csv", _csv([json.loads(job.file.read_text()) for job in cells]))
+    write_whole(folder / "tuning.csv", _csv([row for search in found.values() for row in search["tried"]]))
+    seconds = round(time.perf_counter() - began)
+    facts = {"settings": asdict(settings), "seconds": seconds, "workers": workers, "provenance": provenance()}
+    write_whole(folder / "arena.json", json.dumps(facts, indent=1) + "\n")
+    return folder / "arena.csv"
+
+
+def _knobs(found: Mapping[tuple, dict], task: Task, contestant: Contestant, nfe: int) -> tuple[tuple[str, Any], ...]:
+    """What the search chose, or the default."""
+    key = (task.name, contestant.like or contestant.name, nfe)
+    return tuple((found[key]["best"] if key in found else CONTESTANTS[key[1]].grid[0]).items())
+
+
+def _missing(jobs: Iterable[Job]) -> list[Job]:
+    return [job for job in jobs if not job.file.is_file()]
+
+
+def _all(
+    pool: ProcessPoolExecutor, what: str, do: Callable[[Any], None], jobs: Sequence[Any], say: Callable[[str], None]
+) -> None:
+    """Do all jobs; failures are collected and named together."""
+    began, failed = time.perf_counter(), []
+    running = {pool.submit(do, job): job for job in jobs}
+    for done, future in enumerate(as_completed(running), start=1):
+        if error := future.exception():
+            failed.append(f"{running[future]}: {type(error).__name__}: {error}")
+        if done % max(1, len(jobs) // 10) == 0 or done == len(jobs):
+            say(f"{what}: {done} of {len(jobs)} after {time.perf_counter() - began:.0f} s")
+    if failed:
+        raise RunFailed(f"{len(failed)} of {len(jobs)} {what} failed; call again to try them again: {'; '.join(failed[:5])}")
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with the columns of all rows; numbers to six significant digits."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+    return text.getvalue()

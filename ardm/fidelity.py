@@ -1,0 +1,118 @@
+"""How far a sample is from its law: single words, neighbours, counts, whole texts, each with what a perfect sampler would score.
+
+Each of these distances is a total variation between two distributions of one and the same function of a text, so none exceeds
+the total variation between the sampler and the law. The share of invalid texts does not either, for the law has none. The largest
+of them is therefore the best lower bound on that distance, and the one number that validity and fidelity are weighed with.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from ardm.evaluation import sequence_distance, unigram_distance
+from ardm.laws import Law
+from ardm.types import Float, InputError, Int
+
+__all__ = ["Fidelity", "count_distribution", "fidelity", "fidelity_floor", "pair_distribution"]
+
+COUNTABLE = 1000  # laws with at most so many texts: whole texts are compared too
+
+
+@cache
+def _reached(law: Law) -> tuple[Tensor, Tensor]:
+    """Weight of the beginnings that lead to each state after i tokens, and of the endings from there: each ``[L+1, S]``."""
+    beta = law.backward()
+    alpha = torch.zeros_like(beta)
+    alpha[0, law.start] = 1.0
+    for i in range(law.length):
+        alpha[i + 1].index_add_(0, law.following.flatten(), (alpha[i].unsqueeze(-1) * law.weight).flatten())
+    return alpha, beta
+
+
+@cache
+def pair_distribution(law: Law) -> Float[Tensor, "V V"]:
+    """The exact distribution of two neighbouring tokens, all places pooled."""
+    alpha, beta = _reached(law)
+    total = torch.zeros(law.vocab_size, law.vocab_size, dtype=torch.float64)
+    for i in range(law.length - 1):
+        first = alpha[i].unsqueeze(-1) * law.weight  # [S, V]: weight of token v leaving state s
+        second = law.weight * beta[i + 2][law.following]  # [S, V]
+        for v in range(law.vocab_size):
+            total[v] += first[:, v] @ second[law.following[:, v]]
+    return total / total.sum()
+
+
+@cache
+def count_distribution(law: Law, token: int) -> Float[Tensor, " N"]:
+    """``[L+1]``: the exact probability that a text holds ``token`` so many times; of a stop, the length in sentences."""
+    weight = torch.zeros(law.length + 1, len(law.accepts), dtype=torch.float64)
+    weight[0, law.start] = 1.0
+    for _ in range(law.length):
+        after = torch.zeros_like(weight)
+        for v in range(law.vocab_size):
+            moved = (weight * law.weight[:, v]).roll(int(v == token), 0)
+            after.index_add_(1, law.following[:, v], moved)
+        weight = after / after.sum()
+    ending = weight[:, law.accepts].sum(1)
+    return ending / ending.sum()
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Of one sample, each in [0, 1]: the share of invalid texts and the distances from the law; NaN where not computed."""
+
+    invalid: float
+    words: float
+    pairs: float
+    counts: float
+    texts: float
+
+    def bound(self, floor: Fidelity) -> float:
+        """The largest of the five, each less what a perfect sample of the size scores: a lower bound on the distance from the
+        law, up to sampling noise.
+        """
+        gaps = [a - b for a, b in zip(vars(self).values(), vars(floor).values(), strict=True)]
+        return max(0.0, *(gap for gap in gaps if not math.isnan(gap)))
+
+
+def fidelity(x: Int[Tensor, "B L"], law: Law, counted: str | None = None) -> Fidelity:
+    """Validity and distances of the finished texts ``x``. ``counted``: a word whose number in a text is compared too."""
+    x = x.cpu()
+    V = law.vocab_size
+    if (x >= V).any():
+        raise InputError("the sample holds masks: only finished sequences are compared with the law")
+    pairs = torch.bincount((x[:, :-1] * V + x[:, 1:]).flatten(), minlength=V * V).double()
+    distance = lambda seen, exact: 0.5 * float((seen / seen.sum() - exact).abs().sum())  # noqa: E731
+    counts = math.nan
+    if counted is not None:
+        token = law.words.index(counted)
+        seen = torch.bincount((x == token).sum(1), minlength=law.length + 1).double()
+        counts = distance(seen, count_distribution(law, token))
+    return Fidelity(
+        invalid=1 - law.is_valid(x).double().mean().item(),
+        words=unigram_distance(x, law),
+        pairs=distance(pairs, pair_distribution(law).flatten()) if law.length > 1 else math.nan,
+        counts=counts,
+        texts=sequence_distance(x, law) if _texts(law) <= COUNTABLE else math.nan,
+    )
+
+
+@cache
+def _texts(law: Law) -> float:
+    """How many texts the law has."""
+    ways = law.accepts.double()
+    for _ in range(law.length):
+        ways = ((law.weight > 0) * ways[law.following]).sum(-1)
+    return ways[law.start].item()
+
+
+@cache
+def fidelity_floor(count: int, law: Law, counted: str | None = None, *, repeats: int = 20) -> Fidelity:
+    """The mean :func:`fidelity` of ``count`` texts drawn from the law itself: what a perfect sampler scores."""
+    parts = [vars(fidelity(law.sample(count, seed=7000 + k), law, counted)) for k in range(repeats)]
+    return Fidelity(**{name: sum(part[name] for part in parts) / repeats for name in parts[0]})

@@ -1,0 +1,202 @@
+"""The tasks of the arena: where sampling starts, what counts as wrong, and how what comes out is scored.
+
+Every task names the recipe of its denoiser, so that a training seed decides everything. A score is a row of named numbers; two are
+in all of them: ``quality``, the share of texts that are right, and ``loss`` in [0, 1], which falls with quality *and* fidelity and
+is what knobs are tuned on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ardm.corpora import Corpus, TextCorpus, open_corpus
+from ardm.corruption import wrong_tokens
+from ardm.devices import generator
+from ardm.fidelity import fidelity, fidelity_floor
+from ardm.judge import TextScorer, windows
+from ardm.laws import Law
+from ardm.puzzles import is_valid_grid, plant_errors
+from ardm.sampling import Trace, blank, draw
+from ardm.training import DenoiserRecipe
+from ardm.types import Bool, Denoiser, InputError, Int
+
+__all__ = ["TASKS", "Start", "Task"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """``x``: where a run starts; ``fixed``: what it may not touch; ``wrong``: which visible tokens of a text have to change, as
+    the oracle gate and the scores see it.
+    """
+
+    x: Int[Tensor, "B L"]
+    fixed: Bool[Tensor, "B L"]
+    wrong: Callable[[Int[Tensor, "B L"]], Bool[Tensor, "B L"]] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task. ``kind``: ``write`` a text from nothing, ``repair`` one with planted errors, ``own`` one with errors that the
+    denoiser made itself, or ``infill`` the empty cells of a grid.
+    """
+
+    name: str
+    recipe: DenoiserRecipe
+    title: str  # what the book calls it
+    kind: str = "write"
+    amount: tuple[int, int] = (0, 0)  # repair: wrong tokens a text, from and to; infill: clues; own: per cent hidden
+    counted: str | None = None  # write: a word whose number in a text is compared with the law too
+    nfe: tuple[int, ...] = (4, 8, 16)
+    causal: bool = True  # an autoregressive model of the same size competes too
+    one_denoiser: bool = False  # too long to train once a seed: the seeds then train gates alone
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return open_corpus(self.recipe.corpus, self.recipe.length)
+
+    @property
+    def law(self) -> Law | None:
+        return self.corpus.law
+
+    def start(self, count: int, *, seed: int, denoiser: Denoiser | None, device: torch.device | str = "cpu") -> Start:
+        """``count`` starts. They depend on the seed, and where errors are the denoiser's own (``own``), on the denoiser."""
+        V, rng = self.corpus.vocab_size, generator(seed, f"start of {self.name}")
+        x0 = self.corpus.held_out(count, seed=seed)
+        open_places = torch.zeros_like(x0, dtype=torch.bool)
+        if self.kind == "write":
+            x, fixed = blank(count, self.recipe.length, V), open_places
+        elif self.kind == "infill":
+            clues = torch.randint(self.amount[0], self.amount[1] + 1, (count, 1), generator=rng)
+            fixed = torch.rand(x0.shape, generator=rng).argsort(-1).argsort(-1) < clues
+            x = torch.where(fixed, x0, V)
+        elif self.kind == "repair":
+            wanted = torch.randint(self.amount[0], self.amount[1] + 1, (count,), generator=rng)
+            if self.law is None:
+                x = plant_errors(x0, wanted, generator=rng)
+            else:
+                hit = torch.rand(x0.shape, generator=rng).argsort(-1).argsort(-1) < wanted[:, None]
+                x = torch.where(hit, wrong_tokens(x0, V, generator=rng), x0)
+            fixed = open_places
+        elif self.kind == "own":
+            assert denoiser is not None
+            hidden = torch.rand(x0.shape, generator=rng) < self.amount[0] / 100
+            with torch.no_grad():
+                log_q = denoiser(torch.where(hidden, V, x0).to(device), 1.0).logits.log_softmax(-1)
+            x, fixed = torch.where(hidden, draw(log_q.cpu(), rng), x0), open_places
+        else:
+            raise InputError(f"kind={self.kind!r}: choose write, repair, own or infill")
+        truth = x0.to(device)
+        law = self.law
+        if law is not None:
+            wrong = lambda x: (x < V) & (x != law.nearest(x))  # noqa: E731
+        else:
+            wrong = (lambda x: (x < V) & (x != truth)) if self.kind in ("repair", "infill") else None
+        return Start(x.to(device), fixed.to(device), wrong)
+
+    @cached_property
+    def scorer(self) -> TextScorer:
+        if not isinstance(self.corpus, TextCorpus):
+            raise InputError(f"{self.name} is no task on text")
+        return TextScorer.of(self.corpus)
+
+    def real(self, count: int, *, seed: int) -> Int[Tensor, "B L"]:
+        """What a perfect sampler would give when it starts from nothing: texts of the law, or real text."""
+        if isinstance(self.corpus, TextCorpus):
+            return windows(self.scorer.reference, self.recipe.length, count, seed=3000 + seed)
+        return self.corpus.held_out(count, seed=3000 + seed)
+
+    def score(self, x: Int[Tensor, "B L"], start: Start, trace: Trace | None = None) -> dict[str, float | str]:
+        """What finished texts are worth; with a trace also what a repair did."""
+        if self.kind == "write":
+            row = self._score_law(x) if self.law is not None else self._score_text(x)
+        else:
+            right = self.law.is_valid(x) if self.law is not None else is_valid_grid(x.cpu())
+            row = {
+                "quality": right.double().mean().item(),
+                "loss": 1 - right.double().mean().item(),
+                "outcomes": _packed(right),
+            }
+        if self.kind in ("repair", "own") and trace is not None and start.wrong is not None:
+            row |= _repair(start, x, trace)
+            row["loss"] = max(row["loss"], row["damaged"])
+        return row
+
+    def _score_law(self, x: Tensor) -> dict[str, float | str]:
+        law = self.law
+        assert law is not None
+        found, floor = fidelity(x, law, self.counted), fidelity_floor(len(x), law, self.counted)
+        log_p = law.log_prob(x)
+        valid = log_p.isfinite()
+        return {
+            "quality": 1 - found.invalid,
+            "loss": found.bound(floor),
+            "outcomes": _packed(valid),
+            **{name: value for name, value in asdict(found).items() if name != "invalid"},
+            "nats": -log_p[valid].mean().item() / law.length if valid.any() else math.nan,
+            "distinct": len(x.cpu().unique(dim=0)) / len(x),
+        }
+
+    def _score_text(self, x: Tensor) -> dict[str, float | str]:
+        found, ceiling = self.scorer.score(x.cpu()), self.scorer.ceiling(len(x))
+        return {
+            "quality": found.word_rate,
+            "loss": max(0.0, ceiling.word_rate - found.word_rate, found.pair_distance - ceiling.pair_distance),
+            "pairs": found.pair_distance,
+            "judge_bits": found.judge_bits,
+            "entropy": found.entropy,
+            "distinct": found.distinct4,
+        }
+
+
+def _packed(outcomes: Tensor) -> str:
+    """One bit a text, as hexadecimal digits, so that two rules can be compared text by text."""
+    return f"{int(''.join('01'[bit] for bit in outcomes.int().tolist()), 2):0{-(-len(outcomes) // 4)}x}"
+
+
+def _repair(start: Start, x: Tensor, trace: Trace) -> dict[str, float]:
+    """Of the tokens that were wrong: the share ever overwritten and the share right in the end; of the right ones the share
+    that ended wrong.
+    """
+    assert start.wrong is not None
+    before, after, touched = start.wrong(start.x), start.wrong(x), trace.overwritten > 0
+    share = lambda what, among: (what & among).sum().item() / max(1, among.sum().item())  # noqa: E731
+    return {"touched": share(touched, before), "recovered": share(~after, before), "damaged": share(after, ~before)}
+
+
+AGREEMENT = DenoiserRecipe(steps=3000)
+SMALL = {"width": 64, "steps": 2000}
+GRID = DenoiserRecipe(
+    corpus="sudoku9", length=81, width=96, depth=4, heads=6, steps=3500, batch=32, rate=1.5e-3, positional=0.0, grid=True
+)
+TEXT8 = DenoiserRecipe(corpus="text8", length=64, width=128, steps=4000, batch=32)
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("agreement", AGREEMENT, "agreement grammar", counted=".", nfe=(4, 8, 16, 32)),
+        Task("sudoku", DenoiserRecipe(corpus="sudoku", length=16, **SMALL), "Sudoku 4×4"),
+        Task("addition", DenoiserRecipe(corpus="addition", length=12, **SMALL), "addition", nfe=(4, 8, 12, 16)),
+        Task("parity", DenoiserRecipe(corpus="parity", length=8, **SMALL), "parity"),
+        Task("agreement-repair", AGREEMENT, "repair, planted errors", "repair", (2, 6), causal=False),
+        Task("agreement-own", AGREEMENT, "repair, own errors", "own", (50, 50), causal=False),
+        Task(
+            "sudoku9-infill",
+            GRID,
+            "Sudoku 9×9, infill",
+            "infill",
+            (30, 50),
+            nfe=(4, 8, 16, 32),
+            causal=False,
+            one_denoiser=True,
+        ),
+        Task("sudoku9-repair", GRID, "Sudoku 9×9, repair", "repair", (4, 20), causal=False, one_denoiser=True),
+        Task("text8", TEXT8, "text8", nfe=(4, 8, 16, 64), causal=False, one_denoiser=True),
+    )
+}
+"""The tasks by name."""

@@ -1,0 +1,180 @@
+"""The arena: fair by test, resumable, and its rows are what a run by hand gives."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import ardm.arena
+from ardm.arena import REAL, Kit, Settings, arena, play, plays
+from ardm.cli import main
+from ardm.contestants import CONTESTANTS, GATES, choose
+from ardm.runs import RunFailed
+from ardm.sampling import refine
+from ardm.tasks import TASKS
+from ardm.types import InputError
+
+TINY = Settings(("parity",), seeds=2, count=12, tuning=6, denoiser_steps=20, gate_steps=3)
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory):
+    return Kit(TASKS["parity"], TINY, 0, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """One small arena with a rule of each kind, and what it said."""
+    folder, said = tmp_path_factory.mktemp("arena"), []
+    rules = ("autoregressive", "one-way", "ReMDM cap", "learned hide ratio", "shuffled gate", "oracle hide")
+    settings = replace(TINY, rules=rules, nfe=(4, 8))
+    arena(settings, folder, jobs=2, say=said.append)
+    return settings, folder, said
+
+
+def rows(folder, name="arena.csv"):
+    with (folder / name).open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_rule_meets_the_same_calls_start_temperature_and_random_numbers(kit, monkeypatch):
+    """No rule scores better by skipping calls, sampling colder or starting elsewhere: all that reaches the loop is compared."""
+    task, seen = TASKS["parity"], []
+
+    def spy(denoiser, rule, x, steps, **settings):
+        trace = refine(denoiser, rule, x, steps, **settings)
+        seen.append(
+            (x.clone(), steps, {k: v for k, v in settings.items() if k != "fixed"}, settings["fixed"].clone(), trace.calls)
+        )
+        return trace
+
+    monkeypatch.setattr(ardm.arena, "refine", spy)
+    found = {}
+    for contestant in CONTESTANTS.values():
+        for knobs in contestant.grid:
+            row = play(task, kit, contestant, knobs, nfe=6, seed=3, count=10)
+            found[contestant.name] = (row["calls"], row["start"])
+    assert len(seen) >= len(CONTESTANTS)
+    x, steps, settings, fixed, _ = seen[0]
+    assert settings == {"seed": 3}  # no temperature, no top_k, no patience: the loop's defaults for all
+    for other in seen:
+        assert torch.equal(other[0], x) and torch.equal(other[3], fixed)
+        assert other[1] == steps == 6
+        assert other[2] == settings
+        assert (other[4] == 6).all()
+    assert len(set(found.values())) == 1
+
+
+def test_no_gate_and_no_rule_changes_the_denoiser(kit):
+    before = {k: v.clone() for k, v in kit.denoiser().state_dict().items()}
+    for name in GATES:
+        kit.gates(name)
+    after = kit.denoiser().state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert not any(gate.training for gate in (kit.gates(name)[name] for name in GATES))
+
+
+def test_every_rule_of_the_field_competes_once_and_says_where_it_is_from():
+    names = list(CONTESTANTS)
+    assert len(names) == len(set(names)) >= 35
+    field = (
+        "left-to-right one-way max-prob margin entropy-bounded fixed uniform all-resample Mask-Predict cap rescale conf loop P2 PRISM "
+        "T2T low-prob logit-diff informed DDPD final-token linear noisy-OR product logit-sum p=u hide shuffled random oracle"
+    )
+    for word in field.split():
+        assert any(word in name for name in names), word
+    for contestant in CONTESTANTS.values():
+        assert contestant.source
+        assert "," not in contestant.name  # the command line separates by commas
+        assert contestant.gate is None or contestant.gate in GATES
+        assert contestant.like is None or contestant.like in CONTESTANTS
+    with pytest.raises(InputError, match="no rule 'magic'"):
+        choose(["magic"])
+
+
+def test_the_autoregressive_model_plays_one_call_a_token_alone():
+    task = TASKS["parity"]
+    assert [nfe for nfe in (4, 8, 16) if plays(task, CONTESTANTS["autoregressive"], nfe)] == [8]
+    assert not plays(TASKS["agreement-repair"], CONTESTANTS["one-way"], 8)  # it could not change a token
+    assert plays(TASKS["agreement-repair"], CONTESTANTS["oracle hide"], 8)
+
+
+def test_a_small_arena_whole(played):
+    settings, folder, said = played
+    table = rows(folder)
+    cells = {(r["rule"], int(r["nfe"]), int(r["seed"])) for r in table}
+    rules = [r for r in settings.rules if r != "autoregressive"]
+    assert cells == {(r, n, s) for r in rules for n in (4, 8) for s in (0, 1)} | {("autoregressive", 8, s) for s in (0, 1)} | {
+        (REAL, 0, s) for s in (0, 1)
+    }
+    for row in table:
+        assert row["rule"] == REAL or float(row["calls"]) == int(row["nfe"])
+        assert 0 <= float(row["quality"]) <= 1
+        assert int(row["outcomes"], 16).bit_count() == round(12 * float(row["quality"]))
+    assert len({r["start"] for r in table if r["rule"] != REAL and r["seed"] == "0"}) == 1
+    tried = rows(folder, "tuning.csv")
+    for name in ("ReMDM cap", "learned hide ratio"):
+        grid = CONTESTANTS[name].grid
+        assert [json.loads(r["knobs"]) for r in tried if r["rule"] == name and r["nfe"] == "4"] == list(grid)
+        best = min((r for r in tried if r["rule"] == name and r["nfe"] == "4"), key=lambda r: float(r["loss"]))
+        assert {r["knobs"] for r in table if r["rule"] == name and r["nfe"] == "4"} == {best["knobs"]}
+    chosen = {(r["nfe"], r["knobs"]) for r in table if r["rule"] == "learned hide ratio"}
+    assert {(r["nfe"], r["knobs"]) for r in table if r["rule"] == "shuffled gate"} == chosen
+    facts = json.loads((folder / "arena.json").read_text())
+    assert facts["provenance"]["torch"] == torch.__version__.split("+")[0]
+    assert facts["settings"]["count"] == 12
+    assert said[-1].startswith("cells: 24 of 24")
+
+
+def test_a_cell_is_what_a_run_by_hand_gives(played, tmp_path):
+    settings, folder, _ = played
+    kit = Kit(TASKS["parity"], settings, 1, folder / "models")
+    row = play(TASKS["parity"], kit, CONTESTANTS["one-way"], {}, nfe=4, seed=1, count=12)
+    stored = next(r for r in rows(folder) if (r["rule"], r["nfe"], r["seed"]) == ("one-way", "4", "1"))
+    for name in ("quality", "loss", "words", "overwrites", "settled"):
+        assert float(stored[name]) == pytest.approx(row[name], rel=1e-5)
+    assert stored["outcomes"] == row["outcomes"]
+
+
+def test_an_interrupted_arena_goes_on_where_it_stopped(played):
+    """One cell is removed: only that one is played again, and the table is the same but for its seconds."""
+    settings, folder, _ = played
+    before, cells = rows(folder), sorted((folder / "cells").rglob("*.json"))
+    lost = next(c for c in cells if json.loads(c.read_text()).get("rule") == "one-way")
+    times = {c: c.stat().st_mtime_ns for c in cells if c != lost}
+    lost.unlink()
+    said = []
+    arena(settings, folder, jobs=1, say=said.append)
+    assert said == [s for s in said if s.startswith(("denoisers", "gates"))] + [said[-1]]
+    assert said[-1].startswith("cells: 1 of 1")
+    assert {c: c.stat().st_mtime_ns for c in times} == times
+    strip = lambda table: [{k: v for k, v in r.items() if k != "seconds"} for r in table]  # noqa: E731
+    assert strip(rows(folder)) == strip(before)
+
+
+def test_a_failed_cell_is_named_and_the_others_are_kept(played, monkeypatch):
+    settings, folder, _ = played
+    broken = replace(settings, rules=("uniform refinement",), nfe=(4,), tuning=0)
+    bad, good = (ardm.arena.Job("parity", "uniform refinement", 4, s, (("rate", 0.5),), broken, folder).file for s in (1, 0))
+    bad.mkdir(parents=True)  # a file cannot be put here
+    monkeypatch.setattr(ardm.arena, "_missing", list)
+    with pytest.raises(RunFailed, match=r"1 of 4 cells failed.*uniform refinement on parity, 4 calls, seed 1"):
+        arena(broken, folder, jobs=1, say=lambda _: None)
+    assert good.is_file()
+
+
+def test_bad_settings_are_named_before_anything_runs(tmp_path, capsys):
+    for arguments, word in (
+        (["--tasks", "chess"], "no task 'chess'"),
+        (["--rules", "one-way,magic"], "no rule 'magic'"),
+        (["--nfe", "4,none"], "'none'"),
+        (["--nfe", "0"], "nfe=0"),
+        (["--seeds", "0"], "seeds=0"),
+        (["--rules", "autoregressive", "--nfe", "5"], "nothing to play"),
+        (["--jobs", "0"], "jobs=0"),
+    ):
+        assert main(["arena", "--out", str(tmp_path / "a"), *arguments]) == 2
+        assert word in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
