@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
     model = commands.add_parser("train", help="train a published denoiser again from its recipe")
     model.set_defaults(command=_train)
-    model.add_argument("name", metavar="NAME", help="agreement or tinyshakespeare")
+    model.add_argument("name", metavar="NAME", help="agreement, tinyshakespeare, text8 or sudoku9")
     model.add_argument("--out", type=Path, metavar="DIR", help="folder of the weights (default: data/models)")
 
     fair = commands.add_parser("arena", help="play every rule on every task at equal calls and write tidy tables; resumable")

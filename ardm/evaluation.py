@@ -81,14 +81,14 @@ def mean_over_trainings(values: Float[Tensor, " S"]) -> Interval:
     return Interval(float(v.mean()), float(v.mean() - half), float(v.mean() + half))
 
 
-def paired_difference(a: Float[Tensor, " S"], b: Float[Tensor, " S"]) -> Interval:
+def paired_difference(a: Float[Tensor, " S"], b: Float[Tensor, " R"]) -> Interval:
     """The mean of a - b, training by training, with Student's paired interval."""
     if a.shape != b.shape:
         raise InputError(f"{len(a)} against {len(b)} trainings: pairs need the same ones")
     return mean_over_trainings(a.double() - b.double())
 
 
-def bootstrap_difference(a: Float[Tensor, " N"], b: Float[Tensor, " N"], *, seed: int = 0, repeats: int = 2000) -> Interval:
+def bootstrap_difference(a: Float[Tensor, " N"], b: Float[Tensor, " M"], *, seed: int = 0, repeats: int = 2000) -> Interval:
     """The mean of a - b over N texts that met the same random numbers, with its percentile bootstrap interval (scipy).
 
     It speaks of other texts from the same models; what another training would give is :func:`paired_difference`.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ardm.sampling import Trace
 
-__all__ = ["COLOURS", "EVENTS", "publish", "rewriting", "style"]
+__all__ = ["COLOURS", "EVENTS", "LOOKS", "OTHERS", "publish", "rewriting", "style"]
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers. A rule keeps its colour in the whole book.
 COLOURS = {
@@ -35,6 +35,30 @@ COLOURS = {
     "learned gate, in place": "#D55E00",
     "learned gate, hide then refill": "#009E73",
 }
+
+# The arena has more rules than colours: the ones a figure speaks of have a colour and a mark, the others are grey.
+LOOKS = {
+    "autoregressive": ("#000000", "*"),
+    "left-to-right": ("#000000", "s"),
+    "one-way": ("#0072B2", "o"),
+    "max-prob": ("#0072B2", "^"),
+    "Mask-Predict": ("#56B4E9", "v"),
+    "P2-self": ("#56B4E9", "D"),
+    "T2M low-prob": ("#56B4E9", "P"),
+    "ReMDM cap": ("#56B4E9", "o"),
+    "fixed schedule": ("#E69F00", "o"),
+    "uniform refinement": ("#777777", "s"),
+    "all-resample": ("#777777", "^"),
+    "document's gate": ("#CC79A7", "o"),
+    "linear gate in place": ("#CC79A7", "s"),
+    "learned noisy-OR in place": ("#D55E00", "o"),
+    "learned p=u in place": ("#D55E00", "s"),
+    "learned hide mismatch": ("#009E73", "s"),
+    "learned hide ratio": ("#009E73", "o"),
+    "shuffled gate": ("#777777", "x"),
+    "oracle hide": ("#000000", "P"),
+}
+OTHERS = ("#bbbbbb", ".")
 
 
 def style() -> None:

@@ -23,7 +23,7 @@ from ardm.judge import TextScorer, windows
 from ardm.laws import Law
 from ardm.puzzles import is_valid_grid, plant_errors
 from ardm.sampling import Trace, blank, draw
-from ardm.training import DenoiserRecipe
+from ardm.training import PUBLISHED, DenoiserRecipe
 from ardm.types import Bool, Denoiser, InputError, Int
 
 __all__ = ["TASKS", "Start", "Task"]
@@ -171,10 +171,7 @@ def _repair(start: Start, x: Tensor, trace: Trace) -> dict[str, float]:
 
 AGREEMENT = DenoiserRecipe(steps=3000)
 SMALL = {"width": 64, "steps": 2000}
-GRID = DenoiserRecipe(
-    corpus="sudoku9", length=81, width=96, depth=4, heads=6, steps=3500, batch=32, rate=1.5e-3, positional=0.0, grid=True
-)
-TEXT8 = DenoiserRecipe(corpus="text8", length=64, width=128, steps=4000, batch=32)
+GRID, TEXT8 = PUBLISHED["sudoku9"], PUBLISHED["text8"]
 
 TASKS = {
     task.name: task

@@ -80,8 +80,8 @@ def test_every_rule_of_the_field_competes_once_and_says_where_it_is_from():
     names = list(CONTESTANTS)
     assert len(names) == len(set(names)) >= 35
     field = (
-        "left-to-right one-way max-prob margin entropy-bounded fixed uniform all-resample Mask-Predict cap rescale conf loop P2 PRISM "
-        "T2T low-prob logit-diff informed DDPD final-token linear noisy-OR product logit-sum p=u hide shuffled random oracle"
+        "left-to-right one-way max-prob margin entropy-bounded fixed uniform all-resample Mask-Predict cap rescale conf loop P2 "
+        "PRISM T2T low-prob logit-diff informed DDPD final-token linear noisy-OR product logit-sum p=u hide shuffled random oracle"
     )
     for word in field.split():
         assert any(word in name for name in names), word

@@ -15,7 +15,7 @@ RANK = {name: rank for rank, level in enumerate(
         {"types", "files", "provenance"},
         {"signals", "prior", "corruption", "denoiser", "laws", "puzzles", "devices", "losses", "parameters", "checks"},
         {"corpora", "gate", "selection", "labels", "evaluation", "judge", "sampling"},
-        {"rules", "literal", "training", "runs", "fidelity"},
+        {"rules", "literal", "training", "runs", "fidelity", "results"},
         {"gate_training", "rivals", "tasks"},
         {"contestants"},
         {"arena"},

@@ -1,0 +1,90 @@
+"""Reading the published tables of the arena: means over trainings with their intervals, and rules compared training by training.
+
+Needs pandas. The tables are in ``data/results``; ``ardm arena --profile paper`` makes them again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ardm.evaluation import Interval, mean_over_trainings, paired_difference, share
+from ardm.types import Bool, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+__all__ = ["RESULTS", "best_rival", "compare", "facts", "outcomes", "read", "summary"]
+
+RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
+KEYS = ["task", "rule", "nfe"]
+
+
+def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
+    """A table of the arena: ``arena`` (a row a cell) or ``tuning`` (a row a setting tried)."""
+    import pandas as pd
+
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        raise InputError(f"no table {path.name} in {folder.name}/: make it with `ardm arena`")
+    return pd.read_csv(path, dtype={"outcomes": str, "start": str})
+
+
+def facts(folder: Path = RESULTS) -> dict:
+    """What made the tables: settings, seconds, workers, provenance."""
+    return json.loads((folder / "arena.json").read_text())
+
+
+def summary(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:
+    """Mean of a column over trainings, by task, rule and calls, with its 95 % interval: columns ``value``, ``low``, ``high``.
+
+    Student's interval over the trainings. For ``quality`` with one outcome a text it is joined with Wilson's of all texts, since
+    five trainings that all score 100 % have no spread.
+    """
+    import pandas as pd
+
+    rows = []
+    for key, part in table.groupby(KEYS, sort=False):
+        found = mean_over_trainings(torch.tensor(part[column].to_numpy()))
+        if column == "quality" and part["outcomes"].notna().all():
+            pooled = share(torch.cat([outcomes(text, n) for text, n in zip(part["outcomes"], part["count"], strict=True)]))
+            found = Interval(found.value, max(0.0, min(found.low, pooled.low)), min(1.0, max(found.high, pooled.high)))
+        rows.append((*key, found.value, found.low, found.high, len(part)))
+    return pd.DataFrame(rows, columns=[*KEYS, "value", "low", "high", "seeds"])
+
+
+def outcomes(text: str, count: int) -> Bool[Tensor, " N"]:
+    """The stored outcomes of a cell, one a text: was it right?"""
+    bits = f"{int(text, 16):0{int(count)}b}"
+    if len(bits) > count:
+        raise InputError(f"outcomes {text!r} are more than {count} texts")
+    return torch.tensor([bit == "1" for bit in bits])
+
+
+def compare(table: pd.DataFrame, a: str, b: str, column: str = "quality") -> pd.DataFrame:
+    """Rule ``a`` less rule ``b``, training by training, for each task and number of calls that both were played with."""
+    import pandas as pd
+
+    rows = []
+    for (task, nfe), part in table.groupby(["task", "nfe"], sort=False):
+        one, two = (part[part["rule"] == rule].set_index("seed")[column] for rule in (a, b))
+        if len(one) and len(two):
+            two = two.reindex(one.index)
+            found = paired_difference(torch.tensor(one.to_numpy()), torch.tensor(two.to_numpy()))
+            rows.append((task, nfe, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=["task", "nfe", "value", "low", "high"])
+
+
+def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str], column: str = "loss") -> str:
+    """The rival of lowest mean ``loss``: validity and fidelity weighed as in the tuning."""
+    part = table[(table["task"] == task) & (table["nfe"] == nfe) & table["rule"].isin(rivals)]
+    if part.empty:
+        raise InputError(f"no rival was played on {task} with {nfe} calls")
+    means = part.groupby("rule")[column].mean()
+    return min(means.index, key=lambda rule: (math.inf if math.isnan(means[rule]) else means[rule], rule))

@@ -1,0 +1,76 @@
+"""The published tables as a notebook reads them: intervals and pairs by hand."""
+
+import pandas as pd
+import pytest
+import torch
+
+from ardm.results import RESULTS, best_rival, compare, facts, outcomes, read, summary
+from ardm.tasks import _packed
+from ardm.types import InputError
+
+ROWS = [
+    # task, rule, nfe, seed, count, quality, loss, outcomes
+    ("t", "a", 4, 0, 4, 0.75, 0.3, "e"),
+    ("t", "a", 4, 1, 4, 0.25, 0.8, "1"),
+    ("t", "b", 4, 0, 4, 0.50, 0.5, "c"),
+    ("t", "b", 4, 1, 4, 0.00, 0.4, "0"),
+    ("t", "c", 4, 0, 4, 1.00, 0.9, "f"),
+    ("t", "c", 4, 1, 4, 1.00, 0.9, "f"),
+]
+TABLE = pd.DataFrame(ROWS, columns=["task", "rule", "nfe", "seed", "count", "quality", "loss", "outcomes"])
+
+
+def test_outcomes_are_read_back():
+    bits = torch.tensor([True, False, False, True, False])
+    assert torch.equal(outcomes(_packed(bits), 5), bits)
+    assert torch.equal(outcomes("00", 5), torch.zeros(5, dtype=torch.bool))
+    with pytest.raises(InputError, match="more than 3 texts"):
+        outcomes("f", 3)
+
+
+def test_summary_by_hand():
+    found = summary(TABLE).set_index("rule")
+    assert found.loc["a", "value"] == 0.5
+    assert found.loc["a", "low"] == 0 and found.loc["a", "high"] == 1  # t of one degree of freedom: .5 ± 3.2, cut to shares
+    assert found.loc["c", "value"] == 1
+    assert found.loc["c", "low"] == pytest.approx(0.6756, abs=1e-3)  # Wilson's of 8 out of 8: 8 / (8 + 1.96^2)
+    loss = summary(TABLE, "loss").set_index("rule")
+    assert loss.loc["a", "high"] == pytest.approx(0.55 + 12.706 * 0.25, abs=1e-2)
+
+
+def test_comparing_pairs_trainings():
+    found = compare(TABLE, "a", "b").iloc[0]
+    assert (found["value"], found["low"], found["high"]) == (0.25, 0.25, 0.25)  # .25 in both trainings
+    assert compare(TABLE, "a", "nobody").empty
+
+
+def test_the_best_rival_has_the_lowest_loss():
+    assert best_rival(TABLE, "t", 4, ["a", "b", "c"]) == "b"
+    assert best_rival(TABLE, "t", 4, ["c", "a"]) == "a"
+    with pytest.raises(InputError, match="8 calls"):
+        best_rival(TABLE, "t", 8, ["a"])
+
+
+def test_a_missing_table_says_how_to_make_it(tmp_path):
+    with pytest.raises(InputError, match="ardm arena"):
+        read("arena", tmp_path)
+
+
+@pytest.mark.skipif(not RESULTS.is_dir(), reason="no published tables here")
+def test_the_published_tables_are_whole():
+    """Five trainings of every cell, one start for all rules of a task and seed, as many calls as said, the best setting played."""
+    table, made = read(), facts()
+    real = table["rule"] == "the law itself"
+    played = table[~real]
+    assert set(played.groupby(["task", "rule", "nfe"])["seed"].nunique()) == {made["settings"]["seeds"]} == {5}
+    assert (played["calls"] == played["nfe"]).all()
+    starts = played.groupby(["task", "seed"])["start"].nunique()
+    assert set(starts) == {1}
+    for task, count in played.groupby("task")["rule"].nunique().items():
+        assert count >= 25, task
+    assert {4, 8, 16} <= set(played["nfe"])
+    tuning = read("tuning")
+    key = ["task", "rule", "nfe"]
+    best = tuning.loc[tuning.groupby(key)["loss"].idxmin()].set_index(key)["knobs"]
+    chosen = played.groupby(key)["knobs"].first()
+    assert (chosen.reindex(best.index) == best).all()
