@@ -7,13 +7,12 @@ run goes on where it stopped. Three phases, each on all cores: train what is mis
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,129 +23,16 @@ import torch
 from ardm.contestants import CONTESTANTS, GATES, Contestant, choose
 from ardm.devices import pick_device
 from ardm.files import check_writable, write_whole
-from ardm.gate import OverwriteGate
-from ardm.gate_training import GateRecipe, trained_gate
+from ardm.match import Kit, Settings, digest, play, plays
 from ardm.provenance import cores, provenance
 from ardm.runs import RunFailed
-from ardm.sampling import refine
 from ardm.tasks import TASKS, Task
-from ardm.training import DenoiserRecipe, trained_denoiser
-from ardm.types import Denoiser, InputError, Rule, at_least_one
+from ardm.types import InputError
 
-__all__ = ["PROFILES", "Kit", "Settings", "arena", "play", "plays"]
+__all__ = ["arena"]
 
 TUNING_SEED = 10_000  # of the texts that knobs are chosen on; the reported ones have the training seeds 0, 1, ...
 REAL = "the law itself"  # the row of what a perfect sampler scores
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an arena plays. ``None``: all tasks, all rules, each task's own numbers of calls, the recipes' own steps."""
-
-    tasks: tuple[str, ...] | None = None
-    rules: tuple[str, ...] | None = None
-    nfe: tuple[int, ...] | None = None
-    seeds: int = 5  # trainings
-    count: int = 200  # texts a cell
-    tuning: int = 200  # texts a setting is tried on; 0 plays the defaults
-    denoiser_steps: int | None = None
-    gate_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        at_least_one(self, "seeds", "count")
-        if self.tuning < 0:
-            raise InputError(f"tuning={self.tuning}: a number of texts, at least 0")
-        for name in self.tasks or ():
-            if name not in TASKS:
-                raise InputError(f"no task {name!r}: choose among {', '.join(TASKS)}")
-        for calls in self.nfe or ():
-            if calls < 1:
-                raise InputError(f"nfe={calls}: a text takes at least 1 call")
-        choose(self.rules)
-
-    def recipe(self, task: Task, seed: int, *, causal: bool = False) -> DenoiserRecipe:
-        steps = self.denoiser_steps or task.recipe.steps
-        return replace(task.recipe, seed=0 if task.one_denoiser else seed, steps=steps, causal=causal)
-
-    def gate_recipe(self, name: str, seed: int) -> GateRecipe:
-        steps = GATES[name].steps if self.gate_steps is None else self.gate_steps
-        return replace(GATES[name], seed=seed, steps=steps)
-
-
-PROFILES = {
-    "small": Settings(("sudoku", "parity"), seeds=2, count=60, tuning=30, denoiser_steps=600, gate_steps=60),
-    "paper": Settings(),
-}
-"""``small``: minutes on two cores, to see that all works. ``paper``: what the book's tables are made of."""
-
-
-class Kit:
-    """The trained parts of one task and seed: denoiser, causal twin, gates; each trained or loaded when first asked for."""
-
-    def __init__(self, task: Task, settings: Settings, seed: int, models: Path) -> None:
-        self.task, self.settings, self.seed, self.models = task, settings, seed, models
-        self.device = pick_device()
-        self._made: dict[str, Any] = {}
-
-    def denoiser(self, *, causal: bool = False) -> Denoiser:
-        name = "causal" if causal else "denoiser"
-        if name not in self._made:
-            recipe = self.settings.recipe(self.task, self.seed, causal=causal)
-            self._made[name] = trained_denoiser(recipe, self.models, device=self.device, progress=False)[0]
-        return self._made[name]
-
-    def gates(self, name: str | None) -> dict[str, OverwriteGate]:
-        """The named gate, as contestants take it; none for a rule without one."""
-        if name is None:
-            return {}
-        if name not in self._made:
-            recipe = self.settings.gate_recipe(name, self.seed)
-            of = self.settings.recipe(self.task, self.seed).key
-            path = self.models / f"{of}-{name}-{digest(asdict(recipe))}.safetensors"
-            self._made[name] = trained_gate(self.denoiser(), self.task.corpus, recipe, path, device=self.device, progress=False)
-        return {name: self._made[name]}
-
-
-def play(
-    task: Task, kit: Kit, contestant: Contestant, knobs: Mapping[str, Any], *, nfe: int, seed: int, count: int
-) -> dict[str, Any]:
-    """One rule on one task: ``nfe`` calls at temperature 1 from the task's start. Returns costs, doings and scores.
-
-    Whatever the rule, start and random numbers depend on task and seed alone, and the loop makes exactly ``nfe`` calls.
-    """
-    denoiser = kit.denoiser(causal=contestant.causal)
-    start = task.start(count, seed=seed, denoiser=kit.denoiser(), device=kit.device)
-    rule: Rule = contestant.make(kit.gates(contestant.gate), start, **knobs)
-    began = time.perf_counter()
-    trace = refine(denoiser, rule, start.x, nfe, seed=seed, fixed=start.fixed)
-    seconds = time.perf_counter() - began
-    mean = lambda what: what.double().mean().item()  # noqa: E731
-    return {
-        "calls": mean(trace.calls),
-        "settled": mean(trace.settled),
-        "seconds": seconds / count,
-        "overwrites": mean(trace.overwrites),
-        "wasted": mean(trace.wasted),
-        **task.score(trace.x, start, trace),
-        "start": digest(start.x.tolist()),
-    }
-
-
-def plays(task: Task, contestant: Contestant, nfe: int) -> bool:
-    """Whether the rule is played on the task with so many calls."""
-    if contestant.causal:
-        return task.causal and nfe == task.recipe.length
-    if contestant.knows and task.law is None and task.kind == "write":
-        return False  # nobody knows what is wrong in a text that has no law
-    return contestant.revises or task.kind in ("write", "infill")
-
-
-def digest(what: Any) -> str:
-    """A short name of exactly these values."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
-# The phases --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -225,7 +111,8 @@ def _work(job: Job) -> None:
     tried = []
     for knobs in contestant.grid:
         row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=job.settings.tuning)
-        tried.append({**at, "knobs": json.dumps(knobs), **{name: row[name] for name in ("loss", "quality", "seconds")}})
+        told = {name: row[name] for name in ("loss", "quality", "overwrites", "seconds")}
+        tried.append({**at, "knobs": json.dumps(knobs), "count": job.settings.tuning, **told})
     best = min(tried, key=lambda row: row["loss"])  # the first of equals: the default before the others
     return _keep(job, {"best": json.loads(best["knobs"]), "tried": tried})
 
@@ -286,10 +173,20 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    write_whole(folder / "arena.csv", _csv([json.loads(job.file.read_text()) for job in cells]))
-    write_whole(folder / "tuning.csv", _csv([row for search in found.values() for row in search["tried"]]))
-    seconds = round(time.perf_counter() - began)
-    facts = {"settings": asdict(settings), "seconds": seconds, "workers": workers, "provenance": provenance()}
+    rows = [json.loads(job.file.read_text()) for job in cells]
+    tried = [row for search in found.values() for row in search["tried"]]
+    write_whole(folder / "arena.csv", _csv(rows))
+    write_whole(folder / "tuning.csv", _csv(tried))
+    trained = [Kit(TASKS[p.task], settings, p.seed, p.folder).seconds(p.name) for p in parts.values()]
+    facts = {
+        "settings": asdict(settings),
+        "training_seconds": round(sum(trained)),  # of all parts, whenever they were trained
+        "search_seconds": round(sum(row["seconds"] * row["count"] for row in tried)),
+        "playing_seconds": round(sum(row.get("seconds", 0) * row["count"] for row in rows)),
+        "this_call_seconds": round(time.perf_counter() - began),
+        "workers": workers,
+        "provenance": provenance(),
+    }
     write_whole(folder / "arena.json", json.dumps(facts, indent=1) + "\n")
     return folder / "arena.csv"
 

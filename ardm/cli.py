@@ -175,7 +175,8 @@ def _train(chosen: argparse.Namespace) -> None:
 
 
 def _arena(chosen: argparse.Namespace) -> None:
-    from ardm.arena import PROFILES, arena  # torch takes a second
+    from ardm.arena import arena  # torch takes a second
+    from ardm.match import PROFILES
 
     given = {name: getattr(chosen, name) for name in ("tasks", "rules", "nfe", "seeds", "count", "tuning")}
     settings = replace(PROFILES[chosen.profile], **{name: value for name, value in given.items() if value is not None})

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import ardm.arena
-from ardm.arena import REAL, Kit, Settings, arena, play, plays
+import ardm.match
+from ardm.arena import REAL, arena
 from ardm.cli import main
 from ardm.contestants import CONTESTANTS, GATES, choose
+from ardm.match import Kit, Settings, play, plays
 from ardm.runs import RunFailed
 from ardm.sampling import refine
 from ardm.tasks import TASKS
@@ -50,7 +52,7 @@ def test_every_rule_meets_the_same_calls_start_temperature_and_random_numbers(ki
         )
         return trace
 
-    monkeypatch.setattr(ardm.arena, "refine", spy)
+    monkeypatch.setattr(ardm.match, "refine", spy)
     found = {}
     for contestant in CONTESTANTS.values():
         for knobs in contestant.grid:

@@ -1,0 +1,143 @@
+"""One match of the arena: a rule on a task, with the models of one training seed, at a given number of calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from ardm.contestants import GATES, Contestant, choose
+from ardm.devices import pick_device
+from ardm.gate import OverwriteGate
+from ardm.gate_training import GateRecipe, trained_gate
+from ardm.sampling import refine
+from ardm.tasks import TASKS, Task
+from ardm.training import DenoiserRecipe, trained_denoiser
+from ardm.types import Denoiser, InputError, Rule, at_least_one
+
+__all__ = ["PROFILES", "Kit", "Settings", "digest", "play", "plays"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an arena plays. ``None``: all tasks, all rules, each task's own numbers of calls, the recipes' own steps."""
+
+    tasks: tuple[str, ...] | None = None
+    rules: tuple[str, ...] | None = None
+    nfe: tuple[int, ...] | None = None
+    seeds: int = 5  # trainings
+    count: int = 200  # texts a cell
+    tuning: int = 200  # texts a setting is tried on; 0 plays the defaults
+    denoiser_steps: int | None = None
+    gate_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "seeds", "count")
+        if self.tuning < 0:
+            raise InputError(f"tuning={self.tuning}: a number of texts, at least 0")
+        for name in self.tasks or ():
+            if name not in TASKS:
+                raise InputError(f"no task {name!r}: choose among {', '.join(TASKS)}")
+        for calls in self.nfe or ():
+            if calls < 1:
+                raise InputError(f"nfe={calls}: a text takes at least 1 call")
+        choose(self.rules)
+
+    def recipe(self, task: Task, seed: int, *, causal: bool = False) -> DenoiserRecipe:
+        steps = self.denoiser_steps or task.recipe.steps
+        return replace(task.recipe, seed=0 if task.one_denoiser else seed, steps=steps, causal=causal)
+
+    def gate_recipe(self, name: str, seed: int) -> GateRecipe:
+        steps = GATES[name].steps if self.gate_steps is None else self.gate_steps
+        return replace(GATES[name], seed=seed, steps=steps)
+
+
+PROFILES = {
+    "small": Settings(("sudoku", "parity"), seeds=2, count=60, tuning=30, denoiser_steps=600, gate_steps=60),
+    "paper": Settings(),
+}
+"""``small``: minutes on two cores, to see that all works. ``paper``: what the book's tables are made of."""
+
+
+class Kit:
+    """The trained parts of one task and seed: denoiser, causal twin, gates; each trained or loaded when first asked for."""
+
+    def __init__(self, task: Task, settings: Settings, seed: int, models: Path) -> None:
+        self.task, self.settings, self.seed, self.models = task, settings, seed, models
+        self.device = pick_device()
+        self._made: dict[str, Any] = {}
+
+    def file(self, name: str) -> Path:
+        """Where a part is kept: ``denoiser``, ``causal``, or a gate by its name."""
+        of = self.settings.recipe(self.task, self.seed, causal=name == "causal").key
+        if name in GATES:
+            of = f"{of}-{name}-{digest(asdict(self.settings.gate_recipe(name, self.seed)))}"
+        return self.models / f"{of}.safetensors"
+
+    def denoiser(self, *, causal: bool = False) -> Denoiser:
+        name = "causal" if causal else "denoiser"
+        if name not in self._made:
+            recipe = self.settings.recipe(self.task, self.seed, causal=causal)
+            self._made[name] = trained_denoiser(recipe, self.models, device=self.device, progress=False)[0]
+        return self._made[name]
+
+    def gates(self, name: str | None) -> dict[str, OverwriteGate]:
+        """The named gate, as contestants take it; none for a rule without one."""
+        if name is None:
+            return {}
+        if name not in self._made:
+            recipe, denoiser = self.settings.gate_recipe(name, self.seed), self.denoiser()
+            self._made[name] = trained_gate(
+                denoiser, self.task.corpus, recipe, self.file(name), device=self.device, progress=False
+            )
+        return {name: self._made[name]}
+
+    def seconds(self, name: str) -> float:
+        """How long the training of a part took."""
+        with safe_open(self.file(name), framework="pt") as file:
+            return json.loads(file.metadata()["ardm"])["seconds"]
+
+
+def play(
+    task: Task, kit: Kit, contestant: Contestant, knobs: Mapping[str, Any], *, nfe: int, seed: int, count: int
+) -> dict[str, Any]:
+    """One rule on one task: ``nfe`` calls at temperature 1 from the task's start. Returns costs, doings and scores.
+
+    Whatever the rule, start and random numbers depend on task and seed alone, and the loop makes exactly ``nfe`` calls.
+    """
+    denoiser = kit.denoiser(causal=contestant.causal)
+    start = task.start(count, seed=seed, denoiser=kit.denoiser(), device=kit.device)
+    rule: Rule = contestant.make(kit.gates(contestant.gate), start, **knobs)
+    began = time.perf_counter()
+    trace = refine(denoiser, rule, start.x, nfe, seed=seed, fixed=start.fixed)
+    seconds = time.perf_counter() - began
+    mean = lambda what: what.double().mean().item()  # noqa: E731
+    return {
+        "calls": mean(trace.calls),
+        "settled": mean(trace.settled),
+        "seconds": seconds / count,
+        "overwrites": mean(trace.overwrites),
+        "wasted": mean(trace.wasted),
+        **task.score(trace.x, start, trace),
+        "start": digest(start.x.tolist()),
+    }
+
+
+def plays(task: Task, contestant: Contestant, nfe: int) -> bool:
+    """Whether the rule is played on the task with so many calls."""
+    if contestant.causal:
+        return task.causal and nfe == task.recipe.length
+    if contestant.knows and task.law is None and task.kind == "write":
+        return False  # nobody knows what is wrong in a text that has no law
+    return contestant.revises or task.kind in ("write", "infill")
+
+
+def digest(what: Any) -> str:
+    """A short name of exactly these values."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
