@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ardm.types import InputError
 __all__ = ["arena"]
 
 TUNING_SEED = 10_000  # of the texts that knobs are chosen on; the reported ones have the training seeds 0, 1, ...
+TUNED_UP_TO = 16  # calls; with more a rule plays what was best with so many
 REAL = "the law itself"  # the row of what a perfect sampler scores
 
 
@@ -74,8 +75,8 @@ class Job:
     def file(self) -> Path:
         """Named after all that decides its content, but for the code."""
         task, rule, settings = TASKS[self.task], CONTESTANTS.get(self.rule), self.settings
-        gate = asdict(settings.gate_recipe(rule.gate, self.seed)) if rule and rule.gate else None
-        texts = settings.count if self.knobs is not None else (settings.tuning, rule.grid if rule else ())
+        gate = asdict(settings.gate_recipe(task, rule.gate, self.seed)) if rule and rule.gate else None
+        texts = settings.texts(task, tuning=self.knobs is None), rule.grid if rule and self.knobs is None else ()
         model = asdict(settings.recipe(task, self.seed))
         what = [self.task, task.kind, task.amount, model, gate, self.rule, self.nfe, self.seed, self.knobs, texts]
         return self.folder / "cells" / self.task / f"{digest(what)}.json"
@@ -98,21 +99,20 @@ def _work(job: Job) -> None:
     """Play one cell, or search the knobs of one rule, and keep what came out."""
     task, kit = TASKS[job.task], _kit(job.task, job.settings, job.seed, job.folder / "models")
     at = {"task": job.task, "rule": job.rule, "nfe": job.nfe, "seed": job.seed}
+    count = job.settings.texts(task, tuning=job.knobs is None)
     if job.rule == REAL:
         start = task.start(1, seed=0, denoiser=kit.denoiser())
-        return _keep(
-            job, {**at, "count": job.settings.count, **task.score(task.real(job.settings.count, seed=job.seed), start)}
-        )
+        return _keep(job, {**at, "count": count, **task.score(task.real(count, seed=job.seed), start)})
     contestant = CONTESTANTS[job.rule]
     if job.knobs is not None:
         knobs = dict(job.knobs)
-        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=job.seed, count=job.settings.count)
-        return _keep(job, {**at, "knobs": json.dumps(knobs), "count": job.settings.count, **row})
+        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=job.seed, count=count)
+        return _keep(job, {**at, "knobs": json.dumps(knobs), "count": count, **row})
     tried = []
     for knobs in contestant.grid:
-        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=job.settings.tuning)
+        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=count)
         told = {name: row[name] for name in ("loss", "quality", "overwrites", "seconds")}
-        tried.append({**at, "knobs": json.dumps(knobs), "count": job.settings.tuning, **told})
+        tried.append({**at, "knobs": json.dumps(knobs), "count": count, **told})
     best = min(tried, key=lambda row: row["loss"])  # the first of equals: the default before the others
     return _keep(job, {"best": json.loads(best["knobs"]), "tried": tried})
 
@@ -153,7 +153,7 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
     searches = {
         key: Job(*key, 0, None, settings, folder)
         for task, contestant, nfe in entries
-        for key in [(task.name, contestant.like or contestant.name, nfe)]
+        for key in [_tuned_as(task, contestant, nfe)]
         if settings.tuning and len(CONTESTANTS[key[1]].grid) > 1
     }
     context = get_context("forkserver")
@@ -172,6 +172,8 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
             _all(pool, "cells", _work, _missing(cells), say)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():  # files are whole or absent, so nobody has to be waited for
+                child.terminate()
             raise
     rows = [json.loads(job.file.read_text()) for job in cells]
     tried = [row for search in found.values() for row in search["tried"]]
@@ -191,9 +193,14 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
     return folder / "arena.csv"
 
 
+def _tuned_as(task: Task, contestant: Contestant, nfe: int) -> tuple[str, str, int]:
+    """The search whose outcome it plays with."""
+    return task.name, contestant.like or contestant.name, min(nfe, TUNED_UP_TO)
+
+
 def _knobs(found: Mapping[tuple, dict], task: Task, contestant: Contestant, nfe: int) -> tuple[tuple[str, Any], ...]:
     """What the search chose, or the default."""
-    key = (task.name, contestant.like or contestant.name, nfe)
+    key = _tuned_as(task, contestant, nfe)
     return tuple((found[key]["best"] if key in found else CONTESTANTS[key[1]].grid[0]).items())
 
 

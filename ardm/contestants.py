@@ -44,11 +44,11 @@ __all__ = ["CONTESTANTS", "GATES", "Contestant", "choose"]
 FOUR = ("entropy", "margin", "confidence_change", "placed_log_prob")
 
 GATES = {
-    "linear": GateRecipe(head="linear", steps=300),
-    "mismatch": GateRecipe(signals=FOUR, steps=300),
-    "ratio": GateRecipe(signals=FOUR, label="likelihood_ratio", steps=300),
-    "hidden": GateRecipe(signals=(), own_errors=1.0, error_rate=0.0, steps=300),
-    "final": GateRecipe(signals=FOUR, label="final", states="rollout", edit="hide", batch=16, steps=100),
+    "linear": GateRecipe(head="linear", steps=200),
+    "mismatch": GateRecipe(signals=FOUR, steps=200),
+    "ratio": GateRecipe(signals=FOUR, label="likelihood_ratio", steps=200),
+    "hidden": GateRecipe(signals=(), own_errors=1.0, error_rate=0.0, steps=200),
+    "final": GateRecipe(signals=FOUR, label="final", states="rollout", edit="hide", batch=16, steps=60),
 }
 """The gates that are trained for each denoiser, by name; the training seed is the denoiser's."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -32,8 +33,8 @@ class Settings:
     rules: tuple[str, ...] | None = None
     nfe: tuple[int, ...] | None = None
     seeds: int = 5  # trainings
-    count: int = 200  # texts a cell
-    tuning: int = 200  # texts a setting is tried on; 0 plays the defaults
+    count: int = 120  # texts a cell
+    tuning: int = 60  # texts a setting is tried on; 0 plays the defaults
     denoiser_steps: int | None = None
     gate_steps: int | None = None
 
@@ -49,13 +50,18 @@ class Settings:
                 raise InputError(f"nfe={calls}: a text takes at least 1 call")
         choose(self.rules)
 
+    def texts(self, task: Task, *, tuning: bool = False) -> int:
+        """Texts a cell of the task, or those that a setting is tried on."""
+        return math.ceil(task.portion * (self.tuning if tuning else self.count))
+
     def recipe(self, task: Task, seed: int, *, causal: bool = False) -> DenoiserRecipe:
         steps = self.denoiser_steps or task.recipe.steps
         return replace(task.recipe, seed=0 if task.one_denoiser else seed, steps=steps, causal=causal)
 
-    def gate_recipe(self, name: str, seed: int) -> GateRecipe:
-        steps = GATES[name].steps if self.gate_steps is None else self.gate_steps
-        return replace(GATES[name], seed=seed, steps=steps)
+    def gate_recipe(self, task: Task, name: str, seed: int) -> GateRecipe:
+        recipe = GATES[name]
+        steps = math.ceil(task.gate_share * (recipe.steps if self.gate_steps is None else self.gate_steps))
+        return replace(recipe, seed=seed, steps=steps, batch=math.ceil(task.gate_share * recipe.batch))
 
 
 PROFILES = {
@@ -77,7 +83,7 @@ class Kit:
         """Where a part is kept: ``denoiser``, ``causal``, or a gate by its name."""
         of = self.settings.recipe(self.task, self.seed, causal=name == "causal").key
         if name in GATES:
-            of = f"{of}-{name}-{digest(asdict(self.settings.gate_recipe(name, self.seed)))}"
+            of = f"{of}-{name}-{digest(asdict(self.settings.gate_recipe(self.task, name, self.seed)))}"
         return self.models / f"{of}.safetensors"
 
     def denoiser(self, *, causal: bool = False) -> Denoiser:
@@ -92,7 +98,7 @@ class Kit:
         if name is None:
             return {}
         if name not in self._made:
-            recipe, denoiser = self.settings.gate_recipe(name, self.seed), self.denoiser()
+            recipe, denoiser = self.settings.gate_recipe(self.task, name, self.seed), self.denoiser()
             self._made[name] = trained_gate(
                 denoiser, self.task.corpus, recipe, self.file(name), device=self.device, progress=False
             )
@@ -131,6 +137,8 @@ def play(
 
 def plays(task: Task, contestant: Contestant, nfe: int) -> bool:
     """Whether the rule is played on the task with so many calls."""
+    if task.rules is not None and contestant.name not in task.rules:
+        return False
     if contestant.causal:
         return task.causal and nfe == task.recipe.length
     if contestant.knows and task.law is None and task.kind == "write":

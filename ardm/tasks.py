@@ -55,6 +55,9 @@ class Task:
     nfe: tuple[int, ...] = (4, 8, 16)
     causal: bool = True  # an autoregressive model of the same size competes too
     one_denoiser: bool = False  # too long to train once a seed: the seeds then train gates alone
+    portion: float = 1.0  # of the arena's texts: long ones are played in smaller numbers
+    rules: tuple[str, ...] | None = None  # the rules played; all by default
+    gate_share: float = 1.0  # of the gates' optimiser steps and batch
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -172,6 +175,28 @@ def _repair(start: Start, x: Tensor, trace: Trace) -> dict[str, float]:
 AGREEMENT = DenoiserRecipe(steps=3000)
 SMALL = {"width": 64, "steps": 2000}
 GRID, TEXT8 = PUBLISHED["sudoku9"], PUBLISHED["text8"]
+LONG = {
+    "nfe": (8, 16),
+    "causal": False,
+    "one_denoiser": True,
+    "portion": 0.5,
+    "gate_share": 0.5,
+    "rules": (
+        *(
+            "left-to-right",
+            "one-way",
+            "max-prob",
+            "margin",
+            "fixed schedule",
+            "uniform refinement",
+            "all-resample",
+            "Mask-Predict",
+        ),
+        *("ReMDM cap", "P2-self", "PRISM head", "T2T threshold", "T2M low-prob", "informed corrector", "document's gate"),
+        *("learned noisy-OR in place", "learned p=u in place", "learned hide mismatch", "learned hide ratio"),
+        *("shuffled gate", "random gate", "oracle hide"),
+    ),
+}
 
 TASKS = {
     task.name: task
@@ -180,20 +205,11 @@ TASKS = {
         Task("sudoku", DenoiserRecipe(corpus="sudoku", length=16, **SMALL), "Sudoku 4×4"),
         Task("addition", DenoiserRecipe(corpus="addition", length=12, **SMALL), "addition", nfe=(4, 8, 12, 16)),
         Task("parity", DenoiserRecipe(corpus="parity", length=8, **SMALL), "parity"),
-        Task("agreement-repair", AGREEMENT, "repair, planted errors", "repair", (2, 6), causal=False),
-        Task("agreement-own", AGREEMENT, "repair, own errors", "own", (50, 50), causal=False),
-        Task(
-            "sudoku9-infill",
-            GRID,
-            "Sudoku 9×9, infill",
-            "infill",
-            (30, 50),
-            nfe=(4, 8, 16, 32),
-            causal=False,
-            one_denoiser=True,
-        ),
-        Task("sudoku9-repair", GRID, "Sudoku 9×9, repair", "repair", (4, 20), causal=False, one_denoiser=True),
-        Task("text8", TEXT8, "text8", nfe=(4, 8, 16, 64), causal=False, one_denoiser=True),
+        Task("agreement-repair", AGREEMENT, "repair, planted errors", "repair", (2, 6), nfe=(8,), causal=False),
+        Task("agreement-own", AGREEMENT, "repair, own errors", "own", (50, 50), nfe=(8,), causal=False),
+        Task("sudoku9-infill", GRID, "Sudoku 9×9, infill", "infill", (30, 50), **LONG),
+        Task("sudoku9-repair", GRID, "Sudoku 9×9, repair", "repair", (4, 20), **LONG),
+        Task("text8", TEXT8, "text8", **LONG),
     )
 }
 """The tasks by name."""
