@@ -127,11 +127,11 @@ CONTESTANTS = {
             _grid(gamma=(0.1, 0.01, 0.5, 1.0, 2.0)),
             revises=False,
         ),
-        Contestant("fixed schedule", "arXiv:2305.09515", _plain(FixedSchedule), _grid(alpha=(1.25, 0.6, 2.5))),
-        Contestant("uniform refinement", "control", _plain(UniformRefinement), _grid(rate=(0.5, 0.1, 0.25, 0.75))),
+        Contestant("fixed schedule", "arXiv:2305.09515", _plain(FixedSchedule), _grid(alpha=(1.25, 0.15, 0.3, 0.6, 2.5))),
+        Contestant("uniform refinement", "control", _plain(UniformRefinement), _grid(rate=(0.5, 0.1, 0.25, 0.75, 0.9))),
         Contestant("all-resample", "arXiv:2112.06749, 2503.04482", _plain(lambda: UniformRefinement(1.0))),
         Contestant("Mask-Predict", "arXiv:1904.09324", _plain(MaskPredict)),
-        Contestant("ReMDM cap", "arXiv:2503.00307", _plain(ReMDM), _grid(eta=(0.008, 0.05, 0.1, 0.2, 0.4))),
+        Contestant("ReMDM cap", "arXiv:2503.00307", _plain(ReMDM), _grid(eta=(0.008, 0.05, 0.1, 0.2, 0.4, 0.8))),
         Contestant(
             "ReMDM rescale",
             "arXiv:2503.00307",
@@ -145,18 +145,18 @@ CONTESTANTS = {
             _grid(eta=(0.008, 0.2, 0.5, 1.0)),
         ),
         Contestant(
-            "ReMDM loop", "arXiv:2503.00307", _plain(lambda eta: ReMDM("cap", eta, loop=True)), _grid(eta=(0.02, 0.1, 0.3))
+            "ReMDM loop", "arXiv:2503.00307", _plain(lambda eta: ReMDM("cap", eta, loop=True)), _grid(eta=(0.02, 0.1, 0.3, 0.6))
         ),
-        Contestant("P2-self", "arXiv:2502.03540", _plain(PathPlanning), _grid(eta=(1.0, 0.5, 2.0, 4.0))),
+        Contestant("P2-self", "arXiv:2502.03540", _plain(PathPlanning), _grid(eta=(1.0, 0.5, 2.0, 4.0, 8.0))),
         Contestant(
             "PRISM head",
             "arXiv:2510.01384",
             _hide("hidden"),
-            _grid(how=("threshold",), threshold=(0.0,), budget=(2, 1, 4)),
+            _grid(how=("threshold",), threshold=(0.0,), budget=(2, 1, 4, 8)),
             gate="hidden",
         ),
         Contestant("T2T threshold", "arXiv:2602.08676", _plain(TokenToToken), _grid(threshold=(0.5, 0.0, 0.3, 0.7))),
-        Contestant("T2M low-prob", "arXiv:2604.18738", _plain(TokenToMask), _grid(threshold=(0.3, 0.02, 0.08, 0.15))),
+        Contestant("T2M low-prob", "arXiv:2604.18738", _plain(TokenToMask), _grid(threshold=(0.3, 0.02, 0.08, 0.15, 0.5, 0.7))),
         Contestant(
             "T2M logit-diff",
             "arXiv:2604.18738",
@@ -164,10 +164,14 @@ CONTESTANTS = {
             _grid(threshold=(0.3, 0.1, 0.5)),
         ),
         Contestant(
-            "informed corrector", "arXiv:2407.21243", _plain(InformedCorrector), _grid(k=(2, 1, 4, 8), noise=(1.0, 0.1))
+            "informed corrector", "arXiv:2407.21243", _plain(InformedCorrector), _grid(k=(2, 1, 4, 8, 16), noise=(1.0, 0.1))
         ),
         Contestant(
-            "DDPD", "arXiv:2410.06264", lambda gates, start, k: DDPD(gates["mismatch"], k), _grid(k=(4, 1, 8)), gate="mismatch"
+            "DDPD",
+            "arXiv:2410.06264",
+            lambda gates, start, k: DDPD(gates["mismatch"], k),
+            _grid(k=(4, 1, 8, 16)),
+            gate="mismatch",
         ),
         Contestant(
             "final-token label",
@@ -212,11 +216,11 @@ CONTESTANTS = {
             "learned hide budget",
             "this book",
             _hide("ratio"),
-            _grid(how=("threshold",), threshold=(0.0,), budget=(2, 1, 4)),
+            _grid(how=("threshold",), threshold=(0.0,), budget=(2, 1, 4, 8)),
             gate="ratio",
         ),
         Contestant("shuffled gate", "control", _shuffled, gate="ratio", like="learned hide ratio"),
-        Contestant("random gate", "control", _plain(RandomGate), _grid(k=(2, 1, 4))),
+        Contestant("random gate", "control", _plain(RandomGate), _grid(k=(2, 1, 4, 8))),
         Contestant("oracle in place", "upper bound", _oracle(True), knows=True),
         Contestant("oracle hide", "upper bound", _oracle(False), knows=True),
     )

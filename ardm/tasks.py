@@ -203,6 +203,7 @@ TASKS = {
     for task in (
         Task("agreement", AGREEMENT, "agreement grammar", counted=".", nfe=(4, 8, 16, 32)),
         Task("sudoku", DenoiserRecipe(corpus="sudoku", length=16, **SMALL), "Sudoku 4×4"),
+        Task("brackets", DenoiserRecipe(corpus="dyck", length=12, **SMALL), "brackets", nfe=(4, 8, 12, 16)),
         Task("addition", DenoiserRecipe(corpus="addition", length=12, **SMALL), "addition", nfe=(4, 8, 12, 16)),
         Task("parity", DenoiserRecipe(corpus="parity", length=8, **SMALL), "parity"),
         Task("agreement-repair", AGREEMENT, "repair, planted errors", "repair", (2, 6), nfe=(8,), causal=False),

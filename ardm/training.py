@@ -80,7 +80,7 @@ class DenoiserRecipe:
 PUBLISHED = {
     "agreement": DenoiserRecipe(steps=8000),
     "tinyshakespeare": DenoiserRecipe(corpus="tinyshakespeare", length=64, width=128, steps=4000, batch=32),
-    "text8": DenoiserRecipe(corpus="text8", length=64, width=128, steps=4000, batch=32),
+    "text8": DenoiserRecipe(corpus="text8", length=64, width=128, steps=3000, batch=32),
     "sudoku9": DenoiserRecipe(
         corpus="sudoku9", length=81, width=96, depth=4, heads=6, steps=3500, batch=32, rate=1.5e-3, positional=0.0, grid=True
     ),
