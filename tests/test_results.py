@@ -66,11 +66,11 @@ def test_the_published_tables_are_whole():
     assert (played["calls"] == played["nfe"]).all()
     starts = played.groupby(["task", "seed"])["start"].nunique()
     assert set(starts) == {1}
-    for task, count in played.groupby("task")["rule"].nunique().items():
-        assert count >= 25, task
+    rules = played.groupby("task")["rule"].nunique()
+    assert (rules >= 19).all() and (rules[["agreement", "sudoku", "brackets"]] >= 36).all()
     assert {4, 8, 16} <= set(played["nfe"])
     tuning = read("tuning")
     key = ["task", "rule", "nfe"]
-    best = tuning.loc[tuning.groupby(key)["loss"].idxmin()].set_index(key)["knobs"]
     chosen = played.groupby(key)["knobs"].first()
-    assert (chosen.reindex(best.index) == best).all()
+    for at, tried in tuning.groupby(key):
+        assert tried.loc[tried["knobs"] == chosen[at], "loss"].min() <= tried["loss"].min() + 1e-5, at
