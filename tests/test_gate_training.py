@@ -11,7 +11,7 @@ from ardm.corpora import LawCorpus
 from ardm.devices import generator
 from ardm.evaluation import ranking
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.gate_training import GateRecipe, corrupted_states, edited, held_out_states, rollout_states, train_gate
+from ardm.gate_training import GateRecipe, corrupted_states, edited, held_out_states, rollout_states, train_gate, trained_gate
 from ardm.laws import Oracle, agreement
 from ardm.losses import denoising_loss, relaxed_bernoulli
 from ardm.training import DenoiserRecipe, train_denoiser
@@ -233,3 +233,16 @@ def test_bad_recipes_are_named(bad, said):
 def test_end_to_end_needs_a_denoiser_with_gradients(corpus):
     with pytest.raises(InputError, match="Transformer, not Oracle"):
         train_gate(Oracle(corpus.law, 0.1), corpus, GateRecipe(loss="gumbel_sigmoid"), device=CPU)
+
+
+@pytest.mark.parametrize("recipe", [GateRecipe(steps=2, batch=8), GateRecipe(steps=2, batch=8, head="linear", signals=())])
+def test_a_gate_is_trained_once_and_then_read(denoiser, corpus, tmp_path, recipe):
+    """What is read gives the same p as what was trained, moments of the signals included."""
+    path = tmp_path / "gate.safetensors"
+    made = trained_gate(denoiser, corpus, recipe, path, device=CPU, progress=False)
+    read = trained_gate(denoiser, corpus, replace(recipe, rate=1.0), path, device=CPU, progress=False)  # not trained again
+    step, _ = held_out_states(denoiser, corpus, count=16, seed=0, device=CPU)[0]
+    trained = train_gate(denoiser, corpus, recipe, device=CPU, progress=False).gate
+    for gate in (made, read):
+        assert torch.equal(gate(step).logit_p, trained(step).logit_p)
+        assert not gate.training

@@ -15,7 +15,9 @@ from ardm.training import (
     load_denoiser,
     mask_rates,
     publish_denoiser,
+    seen,
     train_denoiser,
+    trained_denoiser,
     validation_loss,
 )
 from ardm.types import InputError
@@ -116,3 +118,24 @@ def test_the_published_law_denoiser_has_its_loss():
     model, recipe, facts = load_denoiser("agreement", device=CPU)
     loss = validation_loss(model, open_corpus("agreement", recipe.length), recipe, device=CPU)
     assert loss == pytest.approx(facts["validation_loss"], abs=1e-4)
+
+
+def test_a_causal_model_learns_from_clean_texts_and_cannot_beat_the_entropy(corpus):
+    """Autoregressive cross-entropy is bounded by the law's entropy, -E log P(x) / L."""
+    recipe = replace(SMALL, causal=True, steps=200)
+    x0, rng = corpus.held_out(20), torch.Generator().manual_seed(0)
+    assert torch.equal(seen(x0, corpus.vocab_size, recipe, rng), x0)
+    assert not torch.equal(seen(x0, corpus.vocab_size, SMALL, rng), x0)
+    model, _ = train_denoiser(recipe, corpus=corpus, device=CPU, progress=False)
+    loss = validation_loss(model, corpus, recipe, device=CPU)
+    entropy = -corpus.law.log_prob(corpus.held_out(512)).mean().item() / recipe.length
+    assert entropy < loss < entropy + 0.35
+
+
+def test_a_recipe_is_trained_once_and_then_read(tmp_path, monkeypatch):
+    recipe = replace(SMALL, steps=2)
+    one, facts = trained_denoiser(recipe, tmp_path, device=CPU, progress=False)
+    monkeypatch.setattr("ardm.training.train_denoiser", None)  # a second training would fail
+    two, again = trained_denoiser(recipe, tmp_path, device=CPU, progress=False)
+    assert facts == again
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
