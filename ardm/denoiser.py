@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ardm.puzzles import units_of
 from ardm.types import Float, InputError, Int, Prediction, at_least_one
 
 __all__ = ["Shape", "Transformer"]
@@ -35,15 +36,6 @@ class Shape:
             raise InputError(f"length={self.length}: a grid with boxes has 16, 81, 256 ... cells")
         if self.width % self.heads:
             raise InputError(f"width={self.width} is not a multiple of heads={self.heads}")
-
-
-def units_of(length: int) -> Int[Tensor, "L 3"]:
-    """Row, column and box of each cell of a square grid, numbered through: ``[L, 3]``."""
-    side = math.isqrt(length)
-    box = math.isqrt(side)
-    cell = torch.arange(length)
-    row, column = cell // side, cell % side
-    return torch.stack([row, side + column, 2 * side + row // box * box + column // box], dim=1)
 
 
 class Block(nn.Module):

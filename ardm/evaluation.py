@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import stats
-from scipy.stats import binomtest, mannwhitneyu
 from torch import Tensor
 
 from ardm.devices import generator
@@ -55,7 +54,7 @@ def share(successes: Tensor) -> Share:
     if count == 0:
         raise InputError("a share of nothing: give at least one outcome")
     hits = int(successes.sum())
-    interval = binomtest(hits, count).proportion_ci(method="wilson")
+    interval = stats.binomtest(hits, count).proportion_ci(method="wilson")
     return Share(hits / count, float(interval.low), float(interval.high), count)
 
 
@@ -190,7 +189,7 @@ def ranking(score: Float[Tensor, " N"], positive: Bool[Tensor, " N"]) -> float:
     there, elsewhere = score[positive], score[~positive]
     if not len(there) or not len(elsewhere):
         raise InputError("ranking needs at least one positive and one negative")
-    statistic = mannwhitneyu(there.cpu().double().numpy(), elsewhere.cpu().double().numpy()).statistic
+    statistic = stats.mannwhitneyu(there.cpu().double().numpy(), elsewhere.cpu().double().numpy()).statistic
     return float(statistic) / (len(there) * len(elsewhere))
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ardm.evaluation import sequence_distance, unigram_distance
+from ardm.judge import histogram_distance, pair_histogram
 from ardm.laws import Law
 from ardm.types import Float, InputError, Int
 
@@ -86,17 +87,15 @@ def fidelity(x: Int[Tensor, "B L"], law: Law, counted: str | None = None) -> Fid
     V = law.vocab_size
     if (x >= V).any():
         raise InputError("the sample holds masks: only finished sequences are compared with the law")
-    pairs = torch.bincount((x[:, :-1] * V + x[:, 1:]).flatten(), minlength=V * V).double()
-    distance = lambda seen, exact: 0.5 * float((seen / seen.sum() - exact).abs().sum())  # noqa: E731
     counts = math.nan
     if counted is not None:
         token = law.words.index(counted)
-        seen = torch.bincount((x == token).sum(1), minlength=law.length + 1).double()
-        counts = distance(seen, count_distribution(law, token))
+        seen = torch.bincount((x == token).sum(1), minlength=law.length + 1).double() / len(x)
+        counts = histogram_distance(seen, count_distribution(law, token))
     return Fidelity(
         invalid=1 - law.is_valid(x).double().mean().item(),
         words=unigram_distance(x, law),
-        pairs=distance(pairs, pair_distribution(law).flatten()) if law.length > 1 else math.nan,
+        pairs=histogram_distance(pair_histogram(x, V), pair_distribution(law)) if law.length > 1 else math.nan,
         counts=counts,
         texts=sequence_distance(x, law) if _texts(law) <= COUNTABLE else math.nan,
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -17,14 +16,14 @@ from ardm.corpora import Corpus
 from ardm.corruption import corrupt, mask_more
 from ardm.denoiser import Transformer
 from ardm.devices import generator, pick_device
-from ardm.files import check_writable, whole
+from ardm.files import check_writable
 from ardm.gate import COMBINE, DOCUMENT, LearnedHead, LinearHead, OverwriteGate
 from ardm.labels import LABELS, Situation
 from ardm.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
 from ardm.provenance import provenance
 from ardm.rules import HideThenRefill, Overwrite
 from ardm.sampling import draw, observe, refine
-from ardm.training import descend, optimiser_and_schedule
+from ardm.training import descend, optimiser_and_schedule, save_model
 from ardm.types import Action, Denoiser, Float, InputError, Int, Prediction, Rule, Step, at_least_one
 
 __all__ = ["GateRecipe", "TrainedGate", "corrupted_states", "held_out_states", "rollout_states", "train_gate", "trained_gate"]
@@ -167,9 +166,7 @@ def trained_gate(
             "seconds": round(time.perf_counter() - began, 1),
             "provenance": provenance(),
         }
-        weights = {name: value.cpu().contiguous() for name, value in made.gate.state_dict().items()}
-        with whole(path) as part:
-            save_file(weights, part, metadata={"ardm": json.dumps(facts)})
+        save_model(made.gate, path, facts)
     weights = load_file(path)
     hidden = weights["head.mlp.0.weight"].shape[1] - len(recipe.signals) - 3 if recipe.head == "learned" else 0
     gate = _new_gate(recipe, hidden)

@@ -11,15 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from ardm.contestants import GATES, Contestant, choose
 from ardm.devices import pick_device
 from ardm.gate import OverwriteGate
 from ardm.gate_training import GateRecipe, trained_gate
 from ardm.sampling import refine
 from ardm.tasks import TASKS, Task
-from ardm.training import DenoiserRecipe, trained_denoiser
+from ardm.training import DenoiserRecipe, facts_of, trained_denoiser
 from ardm.types import Denoiser, InputError, Rule, at_least_one
 
 __all__ = ["PROFILES", "Kit", "Settings", "digest", "play", "plays"]
@@ -106,8 +104,7 @@ class Kit:
 
     def seconds(self, name: str) -> float:
         """How long the training of a part took."""
-        with safe_open(self.file(name), framework="pt") as file:
-            return json.loads(file.metadata()["ardm"])["seconds"]
+        return facts_of(self.file(name))["seconds"]
 
 
 def play(

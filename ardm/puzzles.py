@@ -6,6 +6,7 @@ row, a column or a 3 x 3 box; in a valid grid each of the 27 units holds each di
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "solutions",
     "solved_table",
     "unique_puzzle",
+    "units_of",
 ]
 
 MASK = 9
@@ -36,7 +38,17 @@ ORDERS = 50  # orders of removal that unique_puzzle tries
 TRAIN_BASE = (1000, 1)  # how many grids GridCorpus shuffles, and their seed
 HELD_OUT_BASE = (200, 2)
 
-UNITS_OF = [(cell // 9, 9 + cell % 9, 18 + cell // 27 * 3 + cell % 9 // 3) for cell in range(81)]  # row, column, box
+
+def units_of(length: int) -> Int[Tensor, "L 3"]:
+    """Row, column and box of each cell of a square grid, numbered through: ``[L, 3]``."""
+    side = math.isqrt(length)
+    box = math.isqrt(side)
+    cell = torch.arange(length)
+    row, column = cell // side, cell % side
+    return torch.stack([row, side + column, 2 * side + row // box * box + column // box], dim=1)
+
+
+UNITS_OF = [tuple(units) for units in units_of(81).tolist()]
 UNITS = [[cell for cell in range(81) if unit in UNITS_OF[cell]] for unit in range(27)]
 PEERS = torch.tensor([[a != b and bool(set(UNITS_OF[a]) & set(UNITS_OF[b])) for b in range(81)] for a in range(81)])
 

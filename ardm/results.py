@@ -81,10 +81,10 @@ def compare(table: pd.DataFrame, a: str, b: str, column: str = "quality") -> pd.
     return pd.DataFrame(rows, columns=["task", "nfe", "value", "low", "high"])
 
 
-def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str], column: str = "loss") -> str:
+def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str]) -> str:
     """The rival of lowest mean ``loss``: validity and fidelity weighed as in the tuning."""
     part = table[(table["task"] == task) & (table["nfe"] == nfe) & table["rule"].isin(rivals)]
     if part.empty:
         raise InputError(f"no rival was played on {task} with {nfe} calls")
-    means = part.groupby("rule")[column].mean()
+    means = part.groupby("rule")["loss"].mean()
     return min(means.index, key=lambda rule: (math.inf if math.isnan(means[rule]) else means[rule], rule))

@@ -176,7 +176,7 @@ class TokenToToken:
 
 @dataclass(frozen=True)
 class TokenToMask:
-    """Hide a visible token whose probability is low, or has fallen (arXiv:2604.18738), to be written anew at the next call.
+    """Hide a visible token whose probability is low, or has fallen (arXiv:2604.18738), to be written anew.
 
     ``by="low_prob"``: q(x_i) is below ``threshold``. ``"logit_diff"``: it fell by more than ``threshold`` in one step. At most
     ``per_position`` times a position, and ``share`` of the text a step, the worst first.

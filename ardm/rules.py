@@ -61,7 +61,11 @@ def due(step: Step) -> Tensor:
 
 
 def on_schedule(step: Step, written_by: float, generator: torch.Generator) -> Bool[Tensor, "B L"]:
-    """Masks to write in random order, so many that none is left after ``written_by`` of the steps."""
+    """Masks to write in random order, so many that none is left after ``written_by`` of the steps.
+
+    Hidden tokens join the masks, and which masks are written is drawn. From ``written_by`` of the steps on every mask is written
+    at the next call; before that a hidden token waits its turn, in a text that started full until few masks are allowed.
+    """
     open_positions = (~step.is_fixed).sum(-1)
     wanted = (open_positions * max(0.0, 1 - step.t / max(1, math.ceil(written_by * step.T)))).floor()
     order = torch.rand(step.x.shape, generator=generator, device=step.x.device)
@@ -150,7 +154,7 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class RandomGate:
-    """The control that looks at nothing: at each step hide ``k`` visible tokens at random, to be written at the next call."""
+    """The control that looks at nothing: at each step hide ``k`` visible tokens at random, to be written anew."""
 
     k: int = 2
     written_by: float = 0.6
@@ -171,7 +175,7 @@ class OracleGate:
     """The upper bound: revise exactly the tokens that are wrong, as ``wrong`` knows, all at once.
 
     ``wrong`` maps the texts ``[B, L]`` to the visible tokens that have to change; no gate can ask it. They are hidden to be
-    written at the next call, or ``in_place`` overwritten by the proposal.
+    written anew (see :func:`on_schedule`), or ``in_place`` overwritten by the proposal.
     """
 
     wrong: Callable[[Int[Tensor, "B L"]], Bool[Tensor, "B L"]]
@@ -214,7 +218,7 @@ class Overwrite:
 
 @dataclass(frozen=True)
 class HideThenRefill:
-    """Write masks in random order, and hide suspects so that the next call sees them as masks and rewrites them.
+    """Write masks in random order, and hide suspects: later calls see them as masks and write them anew.
 
     All masks are written by ``written_by`` of the steps. At each step but the last, the visible tokens that ``selection`` picks
     by p become masks: the denoiser then judges the place without seeing the suspect. No call is added.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ from ardm.corpora import Corpus, TextCorpus, open_corpus
 from ardm.corruption import wrong_tokens
 from ardm.devices import generator
 from ardm.fidelity import fidelity, fidelity_floor
-from ardm.judge import TextScorer, windows
-from ardm.laws import Law
+from ardm.judge import TextScore, TextScorer, windows
+from ardm.laws import LAWS, Law
 from ardm.puzzles import is_valid_grid, plant_errors
 from ardm.sampling import Trace, blank, draw
 from ardm.training import PUBLISHED, DenoiserRecipe
@@ -65,15 +65,15 @@ class Task:
 
     @property
     def law(self) -> Law | None:
-        return self.corpus.law
+        return self.corpus.law if self.recipe.corpus in LAWS else None  # no text is opened to say that it has none
 
     def start(self, count: int, *, seed: int, denoiser: Denoiser | None, device: torch.device | str = "cpu") -> Start:
         """``count`` starts. They depend on the seed, and where errors are the denoiser's own (``own``), on the denoiser."""
         V, rng = self.corpus.vocab_size, generator(seed, f"start of {self.name}")
         x0 = self.corpus.held_out(count, seed=seed)
-        open_places = torch.zeros_like(x0, dtype=torch.bool)
+        fixed = torch.zeros_like(x0, dtype=torch.bool)
         if self.kind == "write":
-            x, fixed = blank(count, self.recipe.length, V), open_places
+            x = blank(count, self.recipe.length, V)
         elif self.kind == "infill":
             clues = torch.randint(self.amount[0], self.amount[1] + 1, (count, 1), generator=rng)
             fixed = torch.rand(x0.shape, generator=rng).argsort(-1).argsort(-1) < clues
@@ -85,13 +85,12 @@ class Task:
             else:
                 hit = torch.rand(x0.shape, generator=rng).argsort(-1).argsort(-1) < wanted[:, None]
                 x = torch.where(hit, wrong_tokens(x0, V, generator=rng), x0)
-            fixed = open_places
         elif self.kind == "own":
             assert denoiser is not None
             hidden = torch.rand(x0.shape, generator=rng) < self.amount[0] / 100
             with torch.no_grad():
                 log_q = denoiser(torch.where(hidden, V, x0).to(device), 1.0).logits.log_softmax(-1)
-            x, fixed = torch.where(hidden, draw(log_q.cpu(), rng), x0), open_places
+            x = torch.where(hidden, draw(log_q.cpu(), rng), x0)
         else:
             raise InputError(f"kind={self.kind!r}: choose write, repair, own or infill")
         truth = x0.to(device)
@@ -146,7 +145,7 @@ class Task:
         }
 
     def _score_text(self, x: Tensor) -> dict[str, float | str]:
-        found, ceiling = self.scorer.score(x.cpu()), self.scorer.ceiling(len(x))
+        found, ceiling = self.scorer.score(x.cpu()), _ceiling(self.scorer, len(x))
         return {
             "quality": found.word_rate,
             "loss": max(0.0, ceiling.word_rate - found.word_rate, found.pair_distance - ceiling.pair_distance),
@@ -155,6 +154,12 @@ class Task:
             "entropy": found.entropy,
             "distinct": found.distinct4,
         }
+
+
+@cache
+def _ceiling(scorer: TextScorer, count: int) -> TextScore:
+    """What as many real windows score: the same for every cell."""
+    return scorer.ceiling(count)
 
 
 def _packed(outcomes: Tensor) -> str:

@@ -28,9 +28,11 @@ __all__ = [
     "PUBLISHED",
     "DenoiserRecipe",
     "descend",
+    "facts_of",
     "load_denoiser",
     "optimiser_and_schedule",
     "publish_denoiser",
+    "save_model",
     "seen",
     "train_denoiser",
     "trained_denoiser",
@@ -195,8 +197,20 @@ def _make(recipe: DenoiserRecipe, target: Path, device: torch.device, progress: 
         "seconds": round(time.perf_counter() - began, 1),
         "provenance": provenance(),
     }
-    with whole(target) as part:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part, metadata={"ardm": json.dumps(facts)})
+    save_model(model, target, facts)
+
+
+def save_model(model: nn.Module, path: Path, facts: dict) -> None:
+    """Write the weights with the facts of their training beside them, whole or not at all."""
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    with whole(path) as part:
+        save_file(weights, part, metadata={"ardm": json.dumps(facts)})
+
+
+def facts_of(path: Path) -> dict:
+    """What :func:`save_model` wrote beside the weights."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["ardm"])
 
 
 def load_denoiser(

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from ardm.denoiser import Shape, Transformer, units_of
+from ardm.denoiser import Shape, Transformer
+from ardm.puzzles import units_of
 from ardm.rules import LeftToRight
 from ardm.sampling import blank, refine
 from ardm.types import InputError
