@@ -2,6 +2,7 @@
 # make test    run every check
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
+# make ablations  change one thing of the gate at a time: runs/ablations/small, in minutes; PROFILE=paper takes hours
 # make lock    resolve requirements.lock anew (needs uv)
 # make clean   remove _build and caches; .venv and runs stay
 #
@@ -21,7 +22,7 @@ SOURCES_OF_VENV := pyproject.toml requirements.lock
 # Each notebook kernel and each test worker computes on one thread: they already run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help book test lab record lock clean install
+.PHONY: help book test lab record ablations lock clean install
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +55,19 @@ record: install
 	$(BIN)/ardm execute --into _build/executed
 	$(BIN)/ardm record
 	cp _build/figures/fig-rewriting.png book/_static/rewriting.png
+
+$(VENV)/.ardm-sweep: $(VENV)/.ardm-installed
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[sweep]"
+	@touch $@
+
+# Where cells run; on a cluster: make ablations RUNNER="--executor slurm --jobs 100" (book/rerun.md).
+PROFILE ?= small
+CORES ?= $(shell $(PY) -c "from ardm.provenance import cores; print(cores())")
+RUNNER ?= --cores $(CORES)
+
+ablations: $(VENV)/.ardm-sweep
+	$(ONE_THREAD) $(PY) -m snakemake --snakefile notebooks/ablations/Snakefile --directory runs $(RUNNER) \
+		--retries 1 --keep-going --rerun-incomplete --nolock --quiet rules host reason --config profile=$(PROFILE)
 
 lab: $(VENV)/.ardm-lab
 	$(PY) -m jupyter lab notebooks

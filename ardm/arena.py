@@ -72,13 +72,18 @@ class Job:
         return f"{self.rule} on {self.task}, {self.nfe} calls, seed {self.seed}"
 
     @property
+    def texts_seed(self) -> int:
+        return self.seed + self.settings.texts_from
+
+    @property
     def file(self) -> Path:
         """Named after all that decides its content, but for the code."""
         task, rule, settings = TASKS[self.task], CONTESTANTS.get(self.rule), self.settings
-        gate = asdict(settings.gate_recipe(task, rule.gate, self.seed)) if rule and rule.gate else None
-        texts = settings.texts(task, tuning=self.knobs is None), rule.grid if rule and self.knobs is None else ()
+        gate = settings.gate_recipe(task, rule.gate, self.seed).choices if rule and rule.gate else None
+        texts = settings.texts(task, tuning=self.knobs is None), rule.stages if rule and self.knobs is None else ()
         model = asdict(settings.recipe(task, self.seed))
-        what = [self.task, task.kind, task.amount, model, gate, self.rule, self.nfe, self.seed, self.knobs, texts]
+        at = self.rule, self.nfe, self.seed if self.knobs is None else self.texts_seed
+        what = [self.task, task.kind, task.amount, model, gate, *at, self.knobs, texts]
         return self.folder / "cells" / self.task / f"{digest(what)}.json"
 
 
@@ -102,19 +107,23 @@ def _work(job: Job) -> None:
     count = job.settings.texts(task, tuning=job.knobs is None)
     if job.rule == REAL:
         start = task.start(1, seed=0, denoiser=kit.denoiser())
-        return _keep(job, {**at, "count": count, **task.score(task.real(count, seed=job.seed), start)})
+        return _keep(job, {**at, "count": count, **task.score(task.real(count, seed=job.texts_seed), start)})
     contestant = CONTESTANTS[job.rule]
     if job.knobs is not None:
         knobs = dict(job.knobs)
-        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=job.seed, count=count)
+        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=job.texts_seed, count=count)
         return _keep(job, {**at, "knobs": json.dumps(knobs), "count": count, **row})
-    tried = []
-    for knobs in contestant.grid:
-        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=count)
-        told = {name: row[name] for name in ("loss", "quality", "overwrites", "seconds")}
-        tried.append({**at, "knobs": json.dumps(knobs), "count": count, **told})
-    best = min(tried, key=lambda row: row["loss"])  # the first of equals: the default before the others
-    return _keep(job, {"best": json.loads(best["knobs"]), "tried": tried})
+    tried, best = [], {}
+    for stage in contestant.stages:
+        rows = []
+        for choice in stage:
+            knobs = {**best, **choice}
+            row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=count)
+            told = {name: row[name] for name in ("loss", "quality", "overwrites", "seconds")}
+            rows.append({**at, "knobs": json.dumps(knobs), "count": count, **told})
+        best = json.loads(min(rows, key=lambda row: row["loss"])["knobs"])  # the first of equals: the default before the others
+        tried += rows
+    return _keep(job, {"best": best, "tried": tried})
 
 
 def _keep(job: Job, result: dict[str, Any]) -> None:
@@ -154,7 +163,7 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
         key: Job(*key, 0, None, settings, folder)
         for task, contestant, nfe in entries
         for key in [_tuned_as(task, contestant, nfe)]
-        if settings.tuning and len(CONTESTANTS[key[1]].grid) > 1
+        if settings.tuning and CONTESTANTS[key[1]].stages
     }
     context = get_context("forkserver")
     with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     fair = commands.add_parser("arena", help="play every rule on every task at equal calls and write tidy tables; resumable")
     fair.set_defaults(command=_arena)
     fair.add_argument(
-        "--profile", choices=("small", "paper"), default="small", help="what the options start from (default: small)"
+        "--profile", choices=("small", "paper", "final"), default="small", help="what the options start from (default: small)"
     )
     fair.add_argument("--tasks", "--task", type=_words, metavar="A,B", help="tasks (default: the profile's)")
     fair.add_argument("--rules", type=_words, metavar="A,B", help="rules (default: all)")

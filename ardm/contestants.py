@@ -25,6 +25,7 @@ from ardm.rivals import (
     TokenToToken,
 )
 from ardm.rules import (
+    ORDERS,
     FixedSchedule,
     HideThenRefill,
     LeftToRight,
@@ -39,7 +40,7 @@ from ardm.selection import Selection
 from ardm.tasks import Start
 from ardm.types import InputError, Rule
 
-__all__ = ["CONTESTANTS", "GATES", "Contestant", "choose"]
+__all__ = ["CONTESTANTS", "GATES", "SCHEDULES", "Contestant", "choose"]
 
 FOUR = ("entropy", "margin", "confidence_change", "placed_log_prob")
 
@@ -49,6 +50,7 @@ GATES = {
     "ratio": GateRecipe(signals=FOUR, label="likelihood_ratio", steps=200),
     "hidden": GateRecipe(signals=(), own_errors=1.0, error_rate=0.0, steps=200),
     "final": GateRecipe(signals=FOUR, label="final", states="rollout", edit="hide", batch=16, steps=60),
+    "attentive": GateRecipe(head="attentive", signals=FOUR, label="likelihood_ratio", steps=300, rate=2e-3),
 }
 """The gates that are trained for each denoiser, by name; the training seed is the denoiser's."""
 
@@ -59,18 +61,26 @@ Gates = Mapping[str, OverwriteGate]
 class Contestant:
     """One rule of the arena. ``make(gates, start, **knobs)`` gives the rule; ``gate`` names the trained gate it needs.
 
-    ``grid``: the settings that tuning tries, the first the default. ``like``: plays with what this other rule was tuned to.
+    ``grid``: the settings that tuning tries, the first the default. With ``schedule`` it then tries, with the best of them, every
+    writing order of :data:`SCHEDULES`. ``like``: plays with what this other rule was tuned to.
     """
 
     name: str
     source: str
     make: Callable[..., Rule]
     grid: tuple[dict[str, Any], ...] = ({},)
+    schedule: bool = False  # writes masks on a schedule, whose order and end are tuned too
     gate: str | None = None
     like: str | None = None
     causal: bool = False  # plays on the causal model, one call a token
     knows: bool = False  # asks what no rule can: the upper bound
     revises: bool = True  # can change what is visible
+
+    @property
+    def stages(self) -> tuple[tuple[dict[str, Any], ...], ...]:
+        """What tuning tries, one stage after the other, each with the best of those before; empty where nothing is tuned."""
+        stages = (self.grid, SCHEDULES) if self.schedule else (self.grid,)
+        return tuple(stage for stage in stages if len(stage) > 1)
 
 
 def _grid(**choices: tuple) -> tuple[dict[str, Any], ...]:
@@ -85,8 +95,11 @@ def _in_place(gate: str, combine: str) -> Callable[..., Rule]:
     return lambda gates, start, **knobs: Overwrite(gates[gate].combined(combine), Selection(**knobs))
 
 
-def _hide(gate: str) -> Callable[..., Rule]:
-    return lambda gates, start, **knobs: HideThenRefill(gates[gate].combined("gate_only"), Selection(**knobs))
+def _hide(gate: str, finish: bool = True) -> Callable[..., Rule]:
+    def make(gates: Gates, start: Start, *, order: str = "random", written_by: float = 0.6, **knobs: Any) -> Rule:
+        return HideThenRefill(gates[gate].combined("gate_only"), Selection(**knobs), written_by, order, finish)
+
+    return make
 
 
 def _unit(gates: Gates, start: Start) -> Rule:
@@ -98,19 +111,22 @@ def _unit(gates: Gates, start: Start) -> Rule:
 
 
 def _shuffled(gates: Gates, start: Start, **knobs: Any) -> Rule:
-    return Shuffled(_hide("ratio")(gates, start, **knobs))
+    return Shuffled(_hide("attentive")(gates, start, **knobs))
 
 
 def _oracle(in_place: bool) -> Callable[..., Rule]:
-    def make(gates: Gates, start: Start) -> Rule:
+    def make(gates: Gates, start: Start, **knobs: Any) -> Rule:
         if start.wrong is None:
             raise InputError("the oracle gate needs a task that says what is wrong; leave it out on text")
-        return OracleGate(start.wrong, in_place)
+        return OracleGate(start.wrong, in_place, **knobs)
 
     return make
 
 
-HIDING = _grid(how=("threshold",), threshold=(0.5, 0.3, 0.7), budget=(4, 1, 2, 16))
+SCHEDULES = _grid(order=ORDERS, written_by=(0.6, 0.4, 0.8))
+"""In which order masks are written, and by which share of the steps: one choice for every rule that writes on a schedule."""
+
+HIDING = _grid(how=("threshold",), threshold=(0.5, 0.2, 0.3, 0.7), budget=(4, 1, 2, 16))
 
 CONTESTANTS = {
     c.name: c
@@ -151,20 +167,34 @@ CONTESTANTS = {
         Contestant(
             "PRISM head",
             "arXiv:2510.01384",
-            _hide("hidden"),
+            _hide("hidden", finish=False),
             _grid(how=("threshold",), threshold=(0.0,), budget=(2, 1, 4, 8)),
+            schedule=True,
             gate="hidden",
         ),
-        Contestant("T2T threshold", "arXiv:2602.08676", _plain(TokenToToken), _grid(threshold=(0.5, 0.0, 0.3, 0.7))),
-        Contestant("T2M low-prob", "arXiv:2604.18738", _plain(TokenToMask), _grid(threshold=(0.3, 0.02, 0.08, 0.15, 0.5, 0.7))),
+        Contestant(
+            "T2T threshold", "arXiv:2602.08676", _plain(TokenToToken), _grid(threshold=(0.5, 0.0, 0.3, 0.7)), schedule=True
+        ),
+        Contestant(
+            "T2M low-prob",
+            "arXiv:2604.18738",
+            _plain(TokenToMask),
+            _grid(threshold=(0.3, 0.02, 0.08, 0.15, 0.5, 0.7, 0.8, 0.9, 0.95)),
+            schedule=True,
+        ),
         Contestant(
             "T2M logit-diff",
             "arXiv:2604.18738",
-            _plain(lambda threshold: TokenToMask("logit_diff", threshold)),
+            _plain(lambda **knobs: TokenToMask("logit_diff", **knobs)),
             _grid(threshold=(0.3, 0.1, 0.5)),
+            schedule=True,
         ),
         Contestant(
-            "informed corrector", "arXiv:2407.21243", _plain(InformedCorrector), _grid(k=(2, 1, 4, 8, 16), noise=(1.0, 0.1))
+            "informed corrector",
+            "arXiv:2407.21243",
+            _plain(InformedCorrector),
+            _grid(k=(2, 1, 4, 8, 16), noise=(1.0, 0.1)),
+            schedule=True,
         ),
         Contestant(
             "DDPD",
@@ -178,6 +208,7 @@ CONTESTANTS = {
             "arXiv:2605.24697",
             _hide("final"),
             _grid(how=("threshold",), threshold=(0.5, 0.3, 0.7), budget=(4,)),
+            schedule=True,
             gate="final",
         ),
         Contestant("document's gate", "the starting document, unit weights", _unit, gate="linear"),
@@ -187,6 +218,7 @@ CONTESTANTS = {
             "this book",
             _hide("linear"),
             _grid(how=("threshold",), threshold=(0.5, 0.3, 0.7), budget=(4, 2)),
+            schedule=True,
             gate="linear",
         ),
         Contestant("learned noisy-OR in place", "the starting document", _in_place("mismatch", "noisy_or"), gate="mismatch"),
@@ -203,13 +235,15 @@ CONTESTANTS = {
             ),
             gate="mismatch",
         ),
-        Contestant("learned hide mismatch", "this book", _hide("mismatch"), HIDING, gate="mismatch"),
-        Contestant("learned hide ratio", "this book", _hide("ratio"), HIDING, gate="ratio"),
+        Contestant("learned hide mismatch", "this book", _hide("mismatch"), HIDING, schedule=True, gate="mismatch"),
+        Contestant("learned hide ratio", "this book", _hide("ratio"), HIDING, schedule=True, gate="ratio"),
+        Contestant("attentive hide ratio", "this book", _hide("attentive"), HIDING, schedule=True, gate="attentive"),
         Contestant(
             "learned hide Bernoulli",
             "this book",
             _hide("ratio"),
             ({"how": "bernoulli"}, *_grid(how=("bernoulli",), budget=(1, 4))),
+            schedule=True,
             gate="ratio",
         ),
         Contestant(
@@ -217,12 +251,13 @@ CONTESTANTS = {
             "this book",
             _hide("ratio"),
             _grid(how=("threshold",), threshold=(0.0,), budget=(2, 1, 4, 8)),
+            schedule=True,
             gate="ratio",
         ),
-        Contestant("shuffled gate", "control", _shuffled, gate="ratio", like="learned hide ratio"),
-        Contestant("random gate", "control", _plain(RandomGate), _grid(k=(2, 1, 4, 8))),
-        Contestant("oracle in place", "upper bound", _oracle(True), knows=True),
-        Contestant("oracle hide", "upper bound", _oracle(False), knows=True),
+        Contestant("shuffled gate", "control", _shuffled, gate="attentive", like="attentive hide ratio"),
+        Contestant("random gate", "control", _plain(RandomGate), _grid(k=(2, 1, 4, 8)), schedule=True),
+        Contestant("oracle in place", "upper bound", _oracle(True), schedule=True, knows=True),
+        Contestant("oracle hide", "upper bound", _oracle(False), schedule=True, knows=True),
     )
 }
 """The rules by name."""

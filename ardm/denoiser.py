@@ -41,7 +41,7 @@ class Shape:
 class Block(nn.Module):
     """Pre-norm attention and MLP, each with a residual."""
 
-    def __init__(self, width: int, heads: int, causal: bool) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.causal = causal

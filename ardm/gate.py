@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ardm.denoiser import Block
 from ardm.prior import PositionalPrior
 from ardm.signals import (
     Standardiser,
@@ -21,7 +22,17 @@ from ardm.signals import (
 )
 from ardm.types import Float, InputError, Int, Step
 
-__all__ = ["COMBINE", "DOCUMENT", "SIGNALS", "Features", "GateOutput", "LearnedHead", "LinearHead", "OverwriteGate"]
+__all__ = [
+    "COMBINE",
+    "DOCUMENT",
+    "SIGNALS",
+    "AttentiveHead",
+    "Features",
+    "GateOutput",
+    "LearnedHead",
+    "LinearHead",
+    "OverwriteGate",
+]
 
 LARGEST = 30.0  # nats; beyond e^-30 a difference no longer matters and an infinity would spoil the learned gate
 
@@ -83,15 +94,39 @@ class LinearHead(nn.Module):
 
 
 class LearnedHead(nn.Module):
-    """logit u = MLP([h; signals; i/n; t/T; r]), by default with the document's three signals."""
+    """logit u = MLP([h; signals; i/n; t/T; r]), by default with the document's three signals; ``hidden=0`` leaves h out."""
 
     def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64) -> None:
         super().__init__()
+        self.hidden = hidden
         self.mlp = nn.Sequential(nn.Linear(hidden + signals + 3, width), nn.SiLU(), nn.Linear(width, 1))
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
         context = torch.stack([f.position, f.time, f.prior], dim=-1)
-        return self.mlp(torch.cat([f.hidden, f.signals, context], dim=-1)).squeeze(-1)
+        hidden = f.hidden if self.hidden else f.hidden[..., :0]
+        return self.mlp(torch.cat([hidden, f.signals, context], dim=-1)).squeeze(-1)
+
+
+class AttentiveHead(nn.Module):
+    """logit u = w . block(W [h; signals; i/n; t/T; r]), with one transformer block over the positions.
+
+    The other heads judge each token alone. Here the suspects see each other, so that of two tokens which contradict each other
+    one can go and one stay.
+    """
+
+    def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64, heads: int = 4) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.read = nn.Linear(hidden + signals + 3, width)
+        self.block = Block(width, heads)
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, 1)
+
+    def forward(self, f: Features) -> Float[Tensor, "B L"]:
+        context = torch.stack([f.position, f.time, f.prior], dim=-1)
+        hidden = f.hidden if self.hidden else f.hidden[..., :0]
+        tokens = self.read(torch.cat([hidden, f.signals, context], dim=-1))
+        return self.readout(self.norm(self.block(tokens))).squeeze(-1)
 
 
 @dataclass(frozen=True)

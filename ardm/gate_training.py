@@ -6,6 +6,7 @@ import copy
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -17,7 +18,7 @@ from ardm.corruption import corrupt, mask_more
 from ardm.denoiser import Transformer
 from ardm.devices import generator, pick_device
 from ardm.files import check_writable
-from ardm.gate import COMBINE, DOCUMENT, LearnedHead, LinearHead, OverwriteGate
+from ardm.gate import COMBINE, DOCUMENT, AttentiveHead, LearnedHead, LinearHead, OverwriteGate
 from ardm.labels import LABELS, Situation
 from ardm.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
 from ardm.provenance import provenance
@@ -29,7 +30,7 @@ from ardm.types import Action, Denoiser, Float, InputError, Int, Prediction, Rul
 __all__ = ["GateRecipe", "TrainedGate", "corrupted_states", "held_out_states", "rollout_states", "train_gate", "trained_gate"]
 
 CHOICES = {
-    "head": ("learned", "linear"),
+    "head": ("learned", "attentive", "linear"),
     "label": tuple(LABELS),
     "states": ("corrupted", "rollout"),
     "loss": ("bce", "gumbel_sigmoid", "straight_through"),
@@ -43,7 +44,7 @@ CHOICES = {
 class GateRecipe:
     """All that decides what a gate becomes, given its denoiser."""
 
-    head: str = "learned"  # learned or linear
+    head: str = "learned"  # learned; attentive: tokens see each other; or linear
     signals: tuple[str, ...] = DOCUMENT  # what the head is given, names of ardm.gate.SIGNALS
     label: str = "mismatch"  # what it is taught, a name of ardm.labels.LABELS
     states: str = "corrupted"  # where: on corrupted texts, or in runs of the sampler with the gate as it is (rollout)
@@ -66,12 +67,14 @@ class GateRecipe:
     rollout_steps: int = 8  # rollouts: steps of a run; each of them is trained on
     hidden_share: float = 0.12  # likelihood ratio: share of the visible tokens hidden in the extra call
     seed: int = 0
+    hidden: bool = True  # the learned head is given the denoiser's hidden state
+    width: int = 64  # units of the learned or attentive head
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name}={getattr(self, name)!r}: choose {' or '.join(choices)}")
-        at_least_one(self, "steps", "batch", "rollout_steps")
+        at_least_one(self, "steps", "batch", "rollout_steps", "width")
         for name in ("auxiliary", "sparsity", "stability"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}={getattr(self, name)}: a weight is at least 0")
@@ -85,6 +88,12 @@ class GateRecipe:
             raise InputError("label='final' compares with the end of a run: set states='rollout'")
         if self.learn_prior and (self.loss == "bce" or self.combine == "gate_only"):
             raise InputError("learn_prior=True: the prior is in the loss only end to end, with a combination that uses it")
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What files of its gate are named after: the fields, less those younger than such files while at their default."""
+        younger = {"hidden": True, "width": 64}
+        return {name: value for name, value in asdict(self).items() if name not in younger or value != younger[name]}
 
     @property
     def end_to_end(self) -> bool:
@@ -163,12 +172,14 @@ def trained_gate(
         facts = {
             "recipe": asdict(recipe),
             "loss": sum(made.losses[-50:]) / len(made.losses[-50:]),
+            "losses": [round(loss, 5) for loss in made.losses],
             "seconds": round(time.perf_counter() - began, 1),
             "provenance": provenance(),
         }
         save_model(made.gate, path, facts)
     weights = load_file(path)
-    hidden = weights["head.mlp.0.weight"].shape[1] - len(recipe.signals) - 3 if recipe.head == "learned" else 0
+    reads = {"learned": "head.mlp.0.weight", "attentive": "head.read.weight"}.get(recipe.head)
+    hidden = weights[reads].shape[1] - len(recipe.signals) - 3 if reads else 0
     gate = _new_gate(recipe, hidden)
     gate.load_state_dict(weights)
     return gate.to(device).eval()
@@ -178,7 +189,11 @@ def _new_gate(recipe: GateRecipe, hidden: int) -> OverwriteGate:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         count = len(recipe.signals)
-        head = LearnedHead(hidden, count) if recipe.head == "learned" else LinearHead([0.0] * count)
+        if recipe.head == "linear":
+            head: nn.Module = LinearHead([0.0] * count)
+        else:
+            make = LearnedHead if recipe.head == "learned" else AttentiveHead
+            head = make(hidden if recipe.hidden else 0, count, recipe.width)
         gate = OverwriteGate(head, combine=recipe.combine, signals=recipe.signals)
     gate.prior.requires_grad_(recipe.learn_prior)
     return gate

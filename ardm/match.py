@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from ardm.devices import pick_device
 from ardm.gate import OverwriteGate
 from ardm.gate_training import GateRecipe, trained_gate
 from ardm.sampling import refine
-from ardm.tasks import TASKS, Task
+from ardm.tasks import TASKS, Start, Task
 from ardm.training import DenoiserRecipe, facts_of, trained_denoiser
 from ardm.types import Denoiser, InputError, Rule, at_least_one
 
-__all__ = ["PROFILES", "Kit", "Settings", "digest", "play", "plays"]
+__all__ = ["PROFILES", "Kit", "Settings", "digest", "outcome", "play", "plays"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Settings:
     tuning: int = 60  # texts a setting is tried on; 0 plays the defaults
     denoiser_steps: int | None = None
     gate_steps: int | None = None
+    texts_from: int = 0  # added to the seed of the texts that are played: others than those of another table
 
     def __post_init__(self) -> None:
         at_least_one(self, "seeds", "count")
@@ -62,11 +63,20 @@ class Settings:
         return replace(recipe, seed=seed, steps=steps, batch=math.ceil(task.gate_share * recipe.batch))
 
 
+FINALISTS = (
+    *("autoregressive", "one-way", "fixed schedule", "uniform refinement", "all-resample", "Mask-Predict", "P2-self"),
+    *("T2T threshold", "T2M low-prob", "informed corrector", "document's gate"),
+    *("learned hide ratio", "attentive hide ratio", "shuffled gate", "oracle hide"),
+)
+
 PROFILES = {
     "small": Settings(("sudoku", "parity"), seeds=2, count=60, tuning=30, denoiser_steps=600, gate_steps=60),
     "paper": Settings(),
+    "final": Settings(("agreement", "sudoku", "sudoku9-repair", "text8"), FINALISTS, (8, 16), count=480, texts_from=20_000),
 }
-"""``small``: minutes on two cores, to see that all works. ``paper``: what the book's tables are made of."""
+"""``small``: minutes on two cores, to see that all works. ``paper``: the book's tables. ``final``: the rivals that were best there
+against this book's gates, on more texts and new ones.
+"""
 
 
 class Kit:
@@ -81,7 +91,7 @@ class Kit:
         """Where a part is kept: ``denoiser``, ``causal``, or a gate by its name."""
         of = self.settings.recipe(self.task, self.seed, causal=name == "causal").key
         if name in GATES:
-            of = f"{of}-{name}-{digest(asdict(self.settings.gate_recipe(self.task, name, self.seed)))}"
+            of = f"{of}-{name}-{digest(self.settings.gate_recipe(self.task, name, self.seed).choices)}"
         return self.models / f"{of}.safetensors"
 
     def denoiser(self, *, causal: bool = False) -> Denoiser:
@@ -114,9 +124,13 @@ def play(
 
     Whatever the rule, start and random numbers depend on task and seed alone, and the loop makes exactly ``nfe`` calls.
     """
-    denoiser = kit.denoiser(causal=contestant.causal)
     start = task.start(count, seed=seed, denoiser=kit.denoiser(), device=kit.device)
-    rule: Rule = contestant.make(kit.gates(contestant.gate), start, **knobs)
+    rule = contestant.make(kit.gates(contestant.gate), start, **knobs)
+    return outcome(task, kit.denoiser(causal=contestant.causal), rule, start, nfe=nfe, seed=seed)
+
+
+def outcome(task: Task, denoiser: Denoiser, rule: Rule, start: Start, *, nfe: int, seed: int) -> dict[str, Any]:
+    """One run of the sampler from a start: what it cost and did a text, and its scores."""
     began = time.perf_counter()
     trace = refine(denoiser, rule, start.x, nfe, seed=seed, fixed=start.fixed)
     seconds = time.perf_counter() - began
@@ -124,7 +138,7 @@ def play(
     return {
         "calls": mean(trace.calls),
         "settled": mean(trace.settled),
-        "seconds": seconds / count,
+        "seconds": seconds / len(start.x),
         "overwrites": mean(trace.overwrites),
         "wasted": mean(trace.wasted),
         **task.score(trace.x, start, trace),

@@ -1,6 +1,6 @@
-"""Reading the published tables of the arena: means over trainings with their intervals, and rules compared training by training.
+"""Reading the published tables: means over trainings with their intervals, rules and variants compared training by training.
 
-Needs pandas. The tables are in ``data/results``; ``ardm arena --profile paper`` makes them again.
+Needs pandas. The tables are in ``data/results``; ``ardm arena`` and ``make ablations`` make them again (``book/rerun.md``).
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-__all__ = ["RESULTS", "best_rival", "compare", "facts", "outcomes", "read", "summary"]
+__all__ = ["RESULTS", "best_rival", "compare", "effects", "facts", "outcomes", "read", "summary"]
 
 RESULTS = Path(__file__).resolve().parent.parent / "data" / "results"
 KEYS = ["task", "rule", "nfe"]
+CALLS = 8  # ablations: the base with other numbers of calls is compared with the base with so many
 
 
 def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
-    """A table of the arena: ``arena`` (a row a cell) or ``tuning`` (a row a setting tried)."""
+    """``arena`` (a row a cell), its ``tuning`` (a row a setting tried), or ``ablations`` (a row a cell and number of calls)."""
     import pandas as pd
 
     path = folder / f"{name}.csv"
     if not path.is_file():
-        raise InputError(f"no table {path.name} in {folder.name}/: make it with `ardm arena`")
+        raise InputError(f"no table {path.name} in {folder.name}/: make it with `{_made_by(name)}`")
     return pd.read_csv(path, dtype={"outcomes": str, "start": str})
 
 
-def facts(folder: Path = RESULTS) -> dict:
-    """What made the tables: settings, seconds, workers, provenance."""
-    return json.loads((folder / "arena.json").read_text())
+def _made_by(name: str) -> str:
+    return "make ablations PROFILE=paper" if name == "ablations" else "ardm arena"
+
+
+def facts(folder: Path = RESULTS, name: str = "arena") -> dict:
+    """What made the tables of the ``arena`` or of the ``ablations``: settings, seconds, provenance."""
+    return json.loads((folder / f"{name}.json").read_text())
 
 
 def summary(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:
@@ -79,6 +84,26 @@ def compare(table: pd.DataFrame, a: str, b: str, column: str = "quality") -> pd.
             found = paired_difference(torch.tensor(one.to_numpy()), torch.tensor(two.to_numpy()))
             rows.append((task, nfe, found.value, found.low, found.high))
     return pd.DataFrame(rows, columns=["task", "nfe", "value", "low", "high"])
+
+
+def effects(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:
+    """Each variant of the ablations less the base, training by training, with its interval, by task and number of calls.
+
+    ``calls/N`` is the base itself with N calls, less the base with :data:`CALLS`.
+    """
+    import pandas as pd
+
+    key, rows = ["variant", "task", "nfe"], []
+    values = table.set_index([*key, "seed"])[column].sort_index()
+    for name, task, nfe in table[key].drop_duplicates().itertuples(index=False):
+        base = "base", task, CALLS if name == "base" else nfe
+        if (name, task, nfe) == base:
+            continue
+        one, two = values[name, task, nfe].align(values[base], join="inner")
+        found = paired_difference(torch.tensor(one.to_numpy()), torch.tensor(two.to_numpy()))
+        label = f"calls/{nfe}" if name == "base" else name
+        rows.append((label.partition("/")[0], label, task, nfe, found.value, found.low, found.high, len(one)))
+    return pd.DataFrame(rows, columns=["axis", "variant", "task", "nfe", "value", "low", "high", "seeds"])
 
 
 def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ardm.gate import OverwriteGate
-from ardm.rules import check_choice, check_share, due, lowest, nothing, on_schedule, scores_of
+from ardm.rules import check_choice, check_schedule, check_share, due, lowest, nothing, on_schedule, scores_of
 from ardm.signals import entropy, log_prob_of, margin, placed_margin
 from ardm.types import Action, InputError, Step
 
@@ -157,21 +157,22 @@ class ReMDM:
 class TokenToToken:
     """Replace a visible token by the proposal where the denoiser gives that more than ``threshold`` (LLaDA2.1, arXiv:2602.08676).
 
-    From one half on such a proposal is the first choice. Masks are written in random order by ``written_by`` of the steps.
+    From one half on such a proposal is the first choice. Masks are written in the given ``order`` by ``written_by`` of the steps.
     """
 
     threshold: float = 0.5
     written_by: float = 0.6
+    order: str = "random"
 
     def __post_init__(self) -> None:
-        check_share("written_by", self.written_by)
+        check_schedule(self.written_by, self.order)
         if not 0 <= self.threshold < 1:
             raise InputError(f"threshold={self.threshold}: it is a probability in [0, 1)")
 
     def __call__(self, step: Step, generator: torch.Generator) -> Action:
         sure = log_prob_of(step.log_q, step.proposal).exp() > self.threshold
         edit = ~step.is_mask & ~step.is_fixed & (step.proposal != step.x) & sure
-        return Action(write=edit | on_schedule(step, self.written_by, generator), remask=nothing(step))
+        return Action(write=edit | on_schedule(step, self.written_by, self.order, generator), remask=nothing(step))
 
 
 @dataclass(frozen=True)
@@ -187,11 +188,12 @@ class TokenToMask:
     per_position: int = 3
     share: float = 0.25
     written_by: float = 0.6
+    order: str = "random"
 
     def __post_init__(self) -> None:
         check_choice("by", self.by, ("low_prob", "logit_diff"))
         check_share("share", self.share)
-        check_share("written_by", self.written_by)
+        check_schedule(self.written_by, self.order)
 
     def __call__(self, step: Step, generator: torch.Generator) -> Action:
         q = log_prob_of(step.log_q, step.x).exp()
@@ -204,7 +206,7 @@ class TokenToMask:
             bad = -rank > self.threshold
         allowed = bad & ~step.is_mask & ~step.is_fixed & (step.overwrites < self.per_position)
         hide = lowest(rank, allowed, int(self.share * step.x.shape[1]))
-        return Action(write=on_schedule(step, self.written_by, generator), remask=hide)
+        return Action(write=on_schedule(step, self.written_by, self.order, generator), remask=hide)
 
 
 @dataclass(frozen=True)
@@ -214,9 +216,10 @@ class InformedCorrector:
     k: int = 2
     noise: float = 1.0
     written_by: float = 0.6
+    order: str = "random"
 
     def __post_init__(self) -> None:
-        check_share("written_by", self.written_by)
+        check_schedule(self.written_by, self.order)
         if self.k < 0 or not self.noise >= 0:
             raise InputError(f"k={self.k}, noise={self.noise}: both are at least 0")
 
@@ -224,7 +227,7 @@ class InformedCorrector:
         gumbel = -torch.empty(step.x.shape, device=step.x.device).exponential_(generator=generator).log()
         doubt = self.noise * gumbel - placed_margin(step.log_q, step.x)
         redraw = lowest(-doubt, ~step.is_mask & ~step.is_fixed, self.k)
-        return Action(write=redraw | on_schedule(step, self.written_by, generator), remask=nothing(step))
+        return Action(write=redraw | on_schedule(step, self.written_by, self.order, generator), remask=nothing(step))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ardm.signals import log_prob_of
 from ardm.types import Action, Bool, InputError, Int, Rule, Step
 
 __all__ = [
+    "ORDERS",
     "FixedSchedule",
     "HideThenRefill",
     "LeftToRight",
@@ -31,6 +32,7 @@ __all__ = [
     "Shuffled",
     "UniformRefinement",
     "check_choice",
+    "check_schedule",
     "check_share",
     "due",
     "lowest",
@@ -60,16 +62,31 @@ def due(step: Step) -> Tensor:
     return (step.is_mask.sum(-1) / (step.T - step.t + 1)).ceil()
 
 
-def on_schedule(step: Step, written_by: float, generator: torch.Generator) -> Bool[Tensor, "B L"]:
-    """Masks to write in random order, so many that none is left after ``written_by`` of the steps.
+ORDERS = ("random", "surest", "left")
+"""In which order masks are written: by lot, the highest max q first, or from the left. None of them looks at the proposal."""
 
-    Hidden tokens join the masks, and which masks are written is drawn. From ``written_by`` of the steps on every mask is written
-    at the next call; before that a hidden token waits its turn, in a text that started full until few masks are allowed.
+
+def on_schedule(step: Step, written_by: float, order: str, generator: torch.Generator) -> Bool[Tensor, "B L"]:
+    """Masks to write in one of :data:`ORDERS`, so many that none is left after ``written_by`` of the steps.
+
+    Hidden tokens join the masks. From ``written_by`` of the steps on every mask is written at the next call; before that a hidden
+    token waits its turn, in a text that started full until few masks are allowed: suspects are gathered before they are written.
     """
     open_positions = (~step.is_fixed).sum(-1)
     wanted = (open_positions * max(0.0, 1 - step.t / max(1, math.ceil(written_by * step.T)))).floor()
-    order = torch.rand(step.x.shape, generator=generator, device=step.x.device)
-    return lowest(order, step.is_mask, (step.is_mask.sum(-1) - wanted).clamp(min=0))
+    if order == "surest":
+        rank = -step.log_q.amax(-1)
+    elif order == "left":
+        rank = torch.arange(step.x.shape[1], device=step.x.device).expand_as(step.x).float()
+    else:
+        rank = torch.rand(step.x.shape, generator=generator, device=step.x.device)
+    return lowest(rank, step.is_mask, (step.is_mask.sum(-1) - wanted).clamp(min=0))
+
+
+def check_schedule(written_by: float, order: str) -> None:
+    """Raise ``InputError`` unless masks can be written so."""
+    check_share("written_by", written_by)
+    check_choice("order", order, ORDERS)
 
 
 def check_share(name: str, value: float) -> None:
@@ -158,16 +175,17 @@ class RandomGate:
 
     k: int = 2
     written_by: float = 0.6
+    order: str = "random"
 
     def __post_init__(self) -> None:
-        check_share("written_by", self.written_by)
+        check_schedule(self.written_by, self.order)
         if self.k < 0:
             raise InputError(f"k={self.k}: a number of tokens is at least 0")
 
     def __call__(self, step: Step, generator: torch.Generator) -> Action:
         order = torch.rand(step.x.shape, generator=generator, device=step.x.device)
         hide = lowest(order, ~step.is_mask & ~step.is_fixed, self.k)
-        return Action(write=on_schedule(step, self.written_by, generator), remask=hide)
+        return Action(write=on_schedule(step, self.written_by, self.order, generator), remask=hide)
 
 
 @dataclass(frozen=True)
@@ -181,13 +199,14 @@ class OracleGate:
     wrong: Callable[[Int[Tensor, "B L"]], Bool[Tensor, "B L"]]
     in_place: bool = False
     written_by: float = 0.6
+    order: str = "random"
 
     def __post_init__(self) -> None:
-        check_share("written_by", self.written_by)
+        check_schedule(self.written_by, self.order)
 
     def __call__(self, step: Step, generator: torch.Generator) -> Action:
         revise = self.wrong(step.x) & ~step.is_mask & ~step.is_fixed
-        write = on_schedule(step, self.written_by, generator)
+        write = on_schedule(step, self.written_by, self.order, generator)
         if self.in_place:
             return Action(write=write | revise, remask=nothing(step), scores={"p": revise.float()})
         return Action(write=write, remask=revise, scores={"p": revise.float()})
@@ -218,24 +237,31 @@ class Overwrite:
 
 @dataclass(frozen=True)
 class HideThenRefill:
-    """Write masks in random order, and hide suspects: later calls see them as masks and write them anew.
+    """Write masks, and hide suspects: later calls see them as masks and write them anew.
 
-    All masks are written by ``written_by`` of the steps. At each step but the last, the visible tokens that ``selection`` picks
-    by p become masks: the denoiser then judges the place without seeing the suspect. No call is added.
+    All masks are written by ``written_by`` of the steps, in the given ``order`` (see :func:`on_schedule`). At each step but the
+    last, the visible tokens that ``selection`` picks by p become masks: the denoiser then judges the place without seeing the
+    suspect. No call is added. At the last step nothing can be hidden any more: with ``finish`` the suspects are overwritten in
+    place.
     """
 
     gate: OverwriteGate
     selection: Selection = Selection("threshold", 0.5, budget=4)
     written_by: float = 0.6
+    order: str = "random"
+    finish: bool = True
 
     def __post_init__(self) -> None:
-        check_share("written_by", self.written_by)
+        check_schedule(self.written_by, self.order)
 
     def __call__(self, step: Step, generator: torch.Generator) -> Action:
         out = self.gate(step)
-        write = on_schedule(step, self.written_by, generator)
-        hide = self.selection(out.logit_p, ~step.is_mask & ~step.is_fixed, step, generator)
-        return Action(write=write, remask=hide, scores=scores_of(out))
+        write = on_schedule(step, self.written_by, self.order, generator)
+        suspect = self.selection(out.logit_p, ~step.is_mask & ~step.is_fixed, step, generator)
+        if step.t == step.T:
+            write = write | suspect if self.finish else write
+            return Action(write=write, remask=nothing(step), scores=scores_of(out))
+        return Action(write=write, remask=suspect, scores=scores_of(out))
 
 
 def scores_of(out: GateOutput) -> dict[str, Tensor]:

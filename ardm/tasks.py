@@ -199,6 +199,7 @@ LONG = {
         ),
         *("ReMDM cap", "P2-self", "PRISM head", "T2T threshold", "T2M low-prob", "informed corrector", "document's gate"),
         *("learned noisy-OR in place", "learned p=u in place", "learned hide mismatch", "learned hide ratio"),
+        "attentive hide ratio",
         *("shuffled gate", "random gate", "oracle hide"),
     ),
 }

@@ -1,11 +1,12 @@
 """Combination by brute force in float64, heads by hand, selection by counting."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ardm.gate import COMBINE, DOCUMENT, SIGNALS, Features, LearnedHead, LinearHead, OverwriteGate
+from ardm.gate import COMBINE, DOCUMENT, SIGNALS, AttentiveHead, Features, LearnedHead, LinearHead, OverwriteGate
 from ardm.prior import PositionalPrior, prior_logit
 from ardm.signals import entropy, margin
 from ardm.types import InputError, Step
@@ -65,6 +66,44 @@ def test_learned_head_reads_features_in_the_documents_order():
     for k, value in enumerate(named):
         head.mlp[0].weight.data = torch.eye(8)[k : k + 1]
         assert torch.allclose(head(f), value)
+
+
+def test_in_the_attentive_head_tokens_see_each_other_and_in_the_learned_one_they_do_not():
+    """One token's features are changed: the others' u moves by attention alone. Permuted tokens give permuted u."""
+    f, other = features(B=1, L=6, D=4), None
+    other = replace(f, hidden=f.hidden.clone())
+    other.hidden[0, 2] += 3
+    for make, seen in ((AttentiveHead, True), (LearnedHead, False)):
+        torch.manual_seed(0)
+        head = make(hidden=4)
+        moved = (head(other) - head(f)).abs()[0] > 1e-6
+        assert moved.tolist() == [seen or i == 2 for i in range(6)]
+        order = torch.tensor([3, 1, 0, 5, 2, 4])
+        mixed = Features(*(getattr(f, name)[:, order] for name in ("hidden", "signals", "position", "time", "prior")))
+        assert torch.allclose(head(mixed), head(f)[:, order], atol=1e-6)
+
+
+def test_the_attentive_head_is_torchs_own_encoder_layer_between_two_linear_maps():
+    torch.manual_seed(1)
+    f, head = features(B=2, L=5, D=4), AttentiveHead(hidden=4, width=8, heads=2)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 32, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+    own, block = layer.state_dict(), head.block.state_dict()
+    names = {
+        "self_attn.in_proj": "qkv",
+        "self_attn.out_proj": "mix",
+        "linear1": "mlp.0",
+        "linear2": "mlp.2",
+        "norm1": "norm_attention",
+        "norm2": "norm_mlp",
+    }
+    for theirs, ours in names.items():
+        joint = "_" if theirs.endswith("in_proj") else "."
+        for part in ("weight", "bias"):
+            own[f"{theirs}{joint}{part}"] = block[f"{ours}.{part}"]
+    layer.load_state_dict(own)
+    tokens = torch.cat([f.hidden, f.signals, torch.stack([f.position, f.time, f.prior], -1)], -1)
+    expected = head.readout(head.norm(layer(head.read(tokens)))).squeeze(-1)
+    assert torch.allclose(head(f), expected, atol=1e-5)
 
 
 def step(L=5, V=4, t=2, T=8, *, before=True, seed=0) -> Step:

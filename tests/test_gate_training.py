@@ -14,7 +14,7 @@ from ardm.gate import LearnedHead, LinearHead, OverwriteGate
 from ardm.gate_training import GateRecipe, corrupted_states, edited, held_out_states, rollout_states, train_gate, trained_gate
 from ardm.laws import Oracle, agreement
 from ardm.losses import denoising_loss, relaxed_bernoulli
-from ardm.training import DenoiserRecipe, train_denoiser
+from ardm.training import DenoiserRecipe, facts_of, train_denoiser
 from ardm.types import InputError
 
 CPU = torch.device("cpu")
@@ -217,6 +217,7 @@ def test_the_truth_can_be_the_teacher_token(denoiser, corpus):
         ({"loss": "mse"}, "loss='mse'"),
         ({"states": "dreams"}, "states='dreams'"),
         ({"steps": 0}, "steps=0"),
+        ({"width": 0}, "width=0"),
         ({"sparsity": -1.0}, "sparsity=-1"),
         ({"temperature": 0.0}, "temperature=0"),
         ({"own_errors": 2.0}, "own_errors=2"),
@@ -235,14 +236,30 @@ def test_end_to_end_needs_a_denoiser_with_gradients(corpus):
         train_gate(Oracle(corpus.law, 0.1), corpus, GateRecipe(loss="gumbel_sigmoid"), device=CPU)
 
 
-@pytest.mark.parametrize("recipe", [GateRecipe(steps=2, batch=8), GateRecipe(steps=2, batch=8, head="linear", signals=())])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        GateRecipe(steps=2, batch=8),
+        GateRecipe(steps=2, batch=8, head="linear", signals=()),
+        GateRecipe(steps=2, batch=8, hidden=False, width=5),
+    ],
+)
 def test_a_gate_is_trained_once_and_then_read(denoiser, corpus, tmp_path, recipe):
     """What is read gives the same p as what was trained, moments of the signals included."""
     path = tmp_path / "gate.safetensors"
     made = trained_gate(denoiser, corpus, recipe, path, device=CPU, progress=False)
     read = trained_gate(denoiser, corpus, replace(recipe, rate=1.0), path, device=CPU, progress=False)  # not trained again
     step, _ = held_out_states(denoiser, corpus, count=16, seed=0, device=CPU)[0]
-    trained = train_gate(denoiser, corpus, recipe, device=CPU, progress=False).gate
+    trained = train_gate(denoiser, corpus, recipe, device=CPU, progress=False)
     for gate in (made, read):
-        assert torch.equal(gate(step).logit_p, trained(step).logit_p)
+        assert torch.equal(gate(step).logit_p, trained.gate(step).logit_p)
         assert not gate.training
+    assert facts_of(path)["losses"] == pytest.approx(trained.losses, abs=1e-5)
+
+
+def test_a_gate_without_the_hidden_state_looks_at_none_and_has_the_units_asked_for(denoiser, corpus):
+    recipe = GateRecipe(steps=2, batch=8, hidden=False, width=5)
+    gate = train_gate(denoiser, corpus, recipe, device=CPU, progress=False).gate
+    assert [weight.shape for weight in gate.head.parameters()] == [(5, 3 + 3), (5,), (1, 5), (1,)]
+    step, _ = held_out_states(denoiser, corpus, count=16, seed=0, device=CPU)[0]
+    assert torch.equal(gate(step).logit_u, gate(replace(step, hidden=torch.randn_like(step.hidden))).logit_u)

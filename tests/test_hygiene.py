@@ -14,7 +14,7 @@ import pytest
 from ardm.checks import measured
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[!.]*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("**/[!.]*.ipynb"))
 
 spec = importlib.util.spec_from_file_location("hygiene", ROOT / "book" / "hygiene.py")
 hygiene = importlib.util.module_from_spec(spec)

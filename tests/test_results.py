@@ -6,7 +6,7 @@ import torch
 
 from ardm.contestants import CONTESTANTS
 from ardm.match import plays
-from ardm.results import RESULTS, best_rival, compare, facts, outcomes, read, summary
+from ardm.results import RESULTS, best_rival, compare, effects, facts, outcomes, read, summary
 from ardm.tasks import TASKS, _packed
 from ardm.types import InputError
 
@@ -53,9 +53,28 @@ def test_the_best_rival_has_the_lowest_loss():
         best_rival(TABLE, "t", 8, ["a"])
 
 
+def test_effects_pair_each_variant_with_the_base_of_its_training():
+    rows = [
+        *(("base", "t", nfe, seed, q) for nfe, q in ((4, 0.1), (8, 0.5), (16, 0.75)) for seed in (1, 2)),
+        ("width/16", "t", 8, 2, 0.75),  # in another order than the base
+        ("width/16", "t", 8, 1, 0.25),
+        ("width/16", "t", 8, 3, 0.0),  # the base was not played from this training
+        ("width/16", "t", 16, 1, 0.75),
+        ("width/16", "t", 16, 2, 1.0),
+    ]
+    found = effects(pd.DataFrame(rows, columns=["variant", "task", "nfe", "seed", "quality"])).set_index(["variant", "nfe"])
+    assert dict(found["value"]) == pytest.approx(
+        {("calls/4", 4): -0.4, ("calls/16", 16): 0.25, ("width/16", 8): 0.0, ("width/16", 16): 0.125}
+    )
+    assert found.loc[("width/16", 8), "high"] == pytest.approx(12.706 * 0.25, abs=1e-2)  # t of one degree of freedom
+    assert set(found["seeds"]) == {2} and set(found["axis"]) == {"calls", "width"}
+
+
 def test_a_missing_table_says_how_to_make_it(tmp_path):
     with pytest.raises(InputError, match="ardm arena"):
         read("arena", tmp_path)
+    with pytest.raises(InputError, match="make ablations"):
+        read("ablations", tmp_path)
 
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="no published tables here")

@@ -1,10 +1,11 @@
 """Each rule on a hand-worked step, and the rates of the random ones."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from steps import V, places, rng, step
+from steps import DOUBT, SURE, TIE, V, places, rng, seen, step
 
 from ardm.gate import LinearHead, OverwriteGate
 from ardm.laws import Oracle, agreement
@@ -19,6 +20,7 @@ from ardm.rules import (
     RandomGate,
     Shuffled,
     UniformRefinement,
+    on_schedule,
 )
 from ardm.sampling import blank, refine
 from ardm.selection import Selection
@@ -75,6 +77,34 @@ def test_hide_then_refill_by_hand():
     assert early.write.sum() == 0
     shy = HideThenRefill(gate, Selection("threshold", 0.9))
     assert shy(step(x, 6, 10), rng()).remask.sum() == 0
+
+
+def test_writing_orders_by_hand():
+    """6 open positions, at t = 2 of 4 with all written by step 4: 3 masks may be left, so of 5 masks 2 are written."""
+    x, q = [V, V, 0, V, V, V], [DOUBT, TIE, SURE, SURE, DOUBT, TIE]
+    s = seen(x, q, 2, 4, proposal=[3] * 6)
+    assert places(on_schedule(s, 1.0, "left", rng())) == [0, 1]
+    assert places(on_schedule(s, 1.0, "surest", rng())) == [1, 3]  # max q: 0.97 at 3, then 0.5 at 1 and 5, the first of equals
+    assert places(on_schedule(seen(x, q, 2, 4, proposal=[0] * 6), 1.0, "surest", rng())) == [1, 3]  # whatever is proposed
+    found = torch.stack([on_schedule(s, 1.0, "random", torch.Generator().manual_seed(k))[0] for k in range(500)])
+    assert (found.sum(-1) == 2).all()
+    assert torch.allclose(found.float().mean(0), torch.tensor([0.4, 0.4, 0, 0.4, 0.4, 0.4]), atol=0.09)
+    gate = OverwriteGate(LinearHead())
+    for make in (partial(HideThenRefill, gate), RandomGate, partial(OracleGate, lambda x: x > 0)):
+        with pytest.raises(InputError, match="order='up': choose random or surest or left"):
+            make(order="up")
+
+
+def test_the_last_step_overwrites_suspects_in_place():
+    gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=1.0), combine="gate_only").eval()
+    s = step([[0, V, 1, 2]], 8, 8, fixed=[[True, False, False, False]])
+    action = HideThenRefill(gate, Selection("threshold", 0.5, budget=1))(s, rng())
+    assert (places(action.write), places(action.remask)) == ([1, 2], [])  # the mask, and one suspect of equals
+    action = HideThenRefill(gate, Selection("threshold", 0.5, budget=1), finish=False)(s, rng())
+    assert (places(action.write), places(action.remask)) == ([1], [])
+    earlier = replace(s, t=7)
+    action = HideThenRefill(gate, Selection("threshold", 0.5, budget=1))(earlier, rng())
+    assert (places(action.write), places(action.remask)) == ([1], [2])
 
 
 def test_no_rule_touches_what_is_fixed():
