@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 
-from ardm.contestants import FOUR, GATES
 from ardm.files import check_writable, whole, write_whole
-from ardm.gate import SIGNALS
-from ardm.gate_training import GateRecipe, TrainedGate, train_gate, trained_gate
+from ardm.gate import FOUR, SIGNALS
+from ardm.gate_training import RECOMMENDED, GateRecipe, TrainedGate, train_gate, trained_gate
 from ardm.match import Kit, Settings, digest, outcome
 from ardm.provenance import provenance
 from ardm.results import effects
@@ -30,13 +29,13 @@ from ardm.types import Action, InputError, Step
 
 __all__ = ["PROFILES", "VARIANTS", "Variant", "ablate", "collect", "fetch", "keep", "trained", "unfinished", "variant_named"]
 
-BASE = GATES["attentive"]  # attentive head, four signals and the hidden state, likelihood ratio
+BASE = RECOMMENDED  # attentive head, four signals and the hidden state, likelihood ratio
 ORDER = "surest"
 SELECTION = Selection("threshold", 0.5, budget=4)
 
 PROFILES = {
     "small": Settings(("sudoku",), nfe=(8, 16), seeds=2, count=60, tuning=0, denoiser_steps=600, gate_steps=60),
-    "paper": Settings(("agreement", "sudoku"), nfe=(8, 16), count=400, tuning=0),
+    "paper": Settings(("agreement", "sudoku"), nfe=(8, 16), count=160, tuning=0, gate_steps=100),
 }
 """``small``: minutes on two cores, to see that all works. ``paper``: what is published. ``gate_steps`` are those of the base."""
 
@@ -106,7 +105,7 @@ AXES = {
     ),
     "denoiser": _gates(joint={"joint": True, "steps": 500}),  # for longer: the denoiser moves along
     "width": {f"{width}": Variant(gate={"width": width}) for width in (16, 128)},
-    "steps": {f"{steps}": Variant(gate={"steps": steps}) for steps in (75, 900)},
+    "steps": _gates(quarter={"steps": RECOMMENDED.steps // 4}, triple={"steps": 3 * RECOMMENDED.steps}),
     "edit": {
         "in_place": Variant(rule=InPlace),
         "overwrite": Variant(rule=Overwrite),  # the document's sampler: the gate decides when masks are written too

@@ -26,13 +26,12 @@ from ardm.files import check_writable, write_whole
 from ardm.match import Kit, Settings, digest, play, plays
 from ardm.provenance import cores, provenance
 from ardm.runs import RunFailed
-from ardm.tasks import TASKS, Task
+from ardm.tasks import ARENA, TASKS, Task
 from ardm.types import InputError
 
 __all__ = ["arena"]
 
 TUNING_SEED = 10_000  # of the texts that knobs are chosen on; the reported ones have the training seeds 0, 1, ...
-TUNED_UP_TO = 16  # calls; with more a rule plays what was best with so many
 REAL = "the law itself"  # the row of what a perfect sampler scores
 
 
@@ -81,7 +80,8 @@ class Job:
         task, rule, settings = TASKS[self.task], CONTESTANTS.get(self.rule), self.settings
         gate = settings.gate_recipe(task, rule.gate, self.seed).choices if rule and rule.gate else None
         texts = settings.texts(task, tuning=self.knobs is None), rule.stages if rule and self.knobs is None else ()
-        model = asdict(settings.recipe(task, self.seed))
+        recipe = settings.recipe(task, self.seed)
+        model = {**recipe.choices, "causal": recipe.causal, "grid": recipe.grid}  # in these names from the beginning
         at = self.rule, self.nfe, self.seed if self.knobs is None else self.texts_seed
         what = [self.task, task.kind, task.amount, model, gate, *at, self.knobs, texts]
         return self.folder / "cells" / self.task / f"{digest(what)}.json"
@@ -138,7 +138,7 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs={jobs}: it is at least 1")
-    tasks = [TASKS[name] for name in settings.tasks or TASKS]
+    tasks = [TASKS[name] for name in settings.tasks] if settings.tasks else list(ARENA)
     entries = [
         (task, contestant, nfe)
         for task in tasks
@@ -162,7 +162,7 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
     searches = {
         key: Job(*key, 0, None, settings, folder)
         for task, contestant, nfe in entries
-        for key in [_tuned_as(task, contestant, nfe)]
+        for key in [_tuned_as(settings, task, contestant, nfe)]
         if settings.tuning and CONTESTANTS[key[1]].stages
     }
     context = get_context("forkserver")
@@ -173,7 +173,7 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
             _all(pool, "searches", _work, _missing(searches.values()), say)
             found = {key: json.loads(job.file.read_text()) for key, job in searches.items()}
             cells = [
-                Job(task.name, contestant.name, nfe, seed, _knobs(found, task, contestant, nfe), settings, folder)
+                Job(task.name, contestant.name, nfe, seed, _knobs(found, settings, task, contestant, nfe), settings, folder)
                 for task, contestant, nfe in entries
                 for seed in seeds
             ]
@@ -202,14 +202,16 @@ def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Cal
     return folder / "arena.csv"
 
 
-def _tuned_as(task: Task, contestant: Contestant, nfe: int) -> tuple[str, str, int]:
+def _tuned_as(settings: Settings, task: Task, contestant: Contestant, nfe: int) -> tuple[str, str, int]:
     """The search whose outcome it plays with."""
-    return task.name, contestant.like or contestant.name, min(nfe, TUNED_UP_TO)
+    return task.name, contestant.like or contestant.name, min(nfe, settings.tuned_up_to)
 
 
-def _knobs(found: Mapping[tuple, dict], task: Task, contestant: Contestant, nfe: int) -> tuple[tuple[str, Any], ...]:
+def _knobs(
+    found: Mapping[tuple, dict], settings: Settings, task: Task, contestant: Contestant, nfe: int
+) -> tuple[tuple[str, Any], ...]:
     """What the search chose, or the default."""
-    key = _tuned_as(task, contestant, nfe)
+    key = _tuned_as(settings, task, contestant, nfe)
     return tuple((found[key]["best"] if key in found else CONTESTANTS[key[1]].grid[0]).items())
 
 

@@ -80,15 +80,18 @@ def _parser() -> argparse.ArgumentParser:
     keep.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="as for run (default: all)")
     keep.add_argument("--from", dest="into", type=Path, metavar="DIR", help="folder of the executed copies")
 
-    model = commands.add_parser("train", help="train a published denoiser again from its recipe")
+    model = commands.add_parser("train", help="train a published denoiser or its gate again")
     model.set_defaults(command=_train)
-    model.add_argument("name", metavar="NAME", help="agreement, tinyshakespeare, text8 or sudoku9")
+    model.add_argument("name", metavar="NAME", help="agreement, tinyshakespeare, text8 or sudoku9; NAME-gate for its gate")
     model.add_argument("--out", type=Path, metavar="DIR", help="folder of the weights (default: data/models)")
 
     fair = commands.add_parser("arena", help="play every rule on every task at equal calls and write tidy tables; resumable")
     fair.set_defaults(command=_arena)
     fair.add_argument(
-        "--profile", choices=("small", "paper", "final"), default="small", help="what the options start from (default: small)"
+        "--profile",
+        choices=("small", "paper", "final", "scale", "scale-gpu"),  # ardm.match.PROFILES, which needs torch
+        default="small",
+        help="what the options start from (default: small)",
     )
     fair.add_argument("--tasks", "--task", type=_words, metavar="A,B", help="tasks (default: the profile's)")
     fair.add_argument("--rules", type=_words, metavar="A,B", help="rules (default: all)")
@@ -168,10 +171,12 @@ def _record(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     from ardm.devices import pick_device  # torch takes a second: only where it is needed
+    from ardm.gate_training import publish_gate
     from ardm.training import MODELS, publish_denoiser
 
     print(f"training {chosen.name} on {pick_device()}", file=sys.stderr)
-    print(publish_denoiser(chosen.name, chosen.out or _here(MODELS)))
+    make, name = (publish_gate if chosen.name.endswith("-gate") else publish_denoiser), chosen.name.removesuffix("-gate")
+    print(make(name, chosen.out or _here(MODELS)))
 
 
 def _arena(chosen: argparse.Namespace) -> None:

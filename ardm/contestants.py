@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from ardm.gate import LinearHead, OverwriteGate
-from ardm.gate_training import GateRecipe
+from ardm.gate import FOUR, LinearHead, OverwriteGate
+from ardm.gate_training import RECOMMENDED, GateRecipe
 from ardm.rivals import (
     DDPD,
     EntropyBounded,
@@ -42,15 +42,13 @@ from ardm.types import InputError, Rule
 
 __all__ = ["CONTESTANTS", "GATES", "SCHEDULES", "Contestant", "choose"]
 
-FOUR = ("entropy", "margin", "confidence_change", "placed_log_prob")
-
 GATES = {
     "linear": GateRecipe(head="linear", steps=200),
     "mismatch": GateRecipe(signals=FOUR, steps=200),
     "ratio": GateRecipe(signals=FOUR, label="likelihood_ratio", steps=200),
     "hidden": GateRecipe(signals=(), own_errors=1.0, error_rate=0.0, steps=200),
     "final": GateRecipe(signals=FOUR, label="final", states="rollout", edit="hide", batch=16, steps=60),
-    "attentive": GateRecipe(head="attentive", signals=FOUR, label="likelihood_ratio", steps=300, rate=2e-3),
+    "attentive": RECOMMENDED,
 }
 """The gates that are trained for each denoiser, by name; the training seed is the denoiser's."""
 

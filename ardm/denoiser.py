@@ -37,6 +37,12 @@ class Shape:
         if self.width % self.heads:
             raise InputError(f"width={self.width} is not a multiple of heads={self.heads}")
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers a transformer of these sizes learns."""
+        with torch.device("meta"):  # shapes alone: no memory, no time
+            return sum(parameter.numel() for parameter in Transformer(self).parameters())
+
 
 class Block(nn.Module):
     """Pre-norm attention and MLP, each with a residual."""

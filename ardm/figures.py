@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import seaborn as sns
-from matplotlib import patches
+from matplotlib import lines, patches
 
 from ardm.files import write_whole
 from ardm.provenance import provenance
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ardm.sampling import Trace
 
-__all__ = ["COLOURS", "EVENTS", "LOOKS", "OTHERS", "publish", "rewriting", "style"]
+__all__ = ["COLOURS", "EVENTS", "LOOKS", "OTHERS", "forest", "publish", "rewriting", "style"]
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers. A rule keeps its colour in the whole book.
 COLOURS = {
@@ -54,7 +55,10 @@ LOOKS = {
     "learned noisy-OR in place": ("#D55E00", "o"),
     "learned p=u in place": ("#D55E00", "s"),
     "learned hide mismatch": ("#009E73", "s"),
-    "learned hide ratio": ("#009E73", "o"),
+    "learned hide ratio": ("#009E73", "^"),
+    "attentive hide ratio": ("#009E73", "o"),
+    "informed corrector": ("#56B4E9", "^"),
+    "T2T threshold": ("#56B4E9", "s"),
     "shuffled gate": ("#777777", "x"),
     "oracle hide": ("#000000", "P"),
 }
@@ -109,6 +113,63 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     write_whole(folder / f"{id}.json", json.dumps({**words, "provenance": provenance()}, indent=1) + "\n")
     bundle = {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": f"<figure {id}>"}
     display(bundle, metadata={"ardm": {"figure": words}}, raw=True)
+
+
+def forest(
+    table: pd.DataFrame,
+    panels: Mapping[str, str],
+    looks: Mapping[str, tuple[str, str]],
+    *,
+    reach: Mapping[str, float] | None = None,
+) -> Figure:
+    """Differences with their intervals, a row each under the heading of its group; filled where the interval excludes zero.
+
+    ``table`` has columns ``group``, ``row``, ``panel``, ``series``, ``value``, ``low``, ``high``; groups and rows stand in its
+    order, from the top. ``panels``: the words below each panel. ``looks``: colour and mark of each series, side by side in a row.
+    A value farther from zero than its panel's ``reach`` stands at the edge as an arrow, with its number.
+    """
+    places, headings, y = {}, {}, 0
+    for group, part in table.groupby("group", sort=False):
+        headings[group], y = y, y + 1
+        for row in part["row"].unique():
+            places[group, row], y = y, y + 1
+    shifts = {name: 0.5 * ((k + 0.5) / len(looks) - 0.5) for k, name in enumerate(looks)}
+
+    fig, axes = plt.subplots(1, len(panels), figsize=(5.4, 0.25 * y + 1.2), sharey=True, squeeze=False)
+    for ax, (panel, words) in zip(axes[0], panels.items(), strict=True):
+        edge = (reach or {}).get(panel)
+        for cell in table[table["panel"] == panel].itertuples():
+            (colour, mark), at = looks[cell.series], places[cell.group, cell.row] + shifts[cell.series]
+            face = colour if cell.low > 0 or cell.high < 0 else "white"
+            if edge and abs(cell.value) > edge:
+                side = 1 if cell.value > 0 else -1
+                ax.plot(side * edge, at, marker=">" if side > 0 else "<", markersize=5, color=colour, markerfacecolor=face)
+                where = {"ha": "right" if side > 0 else "left", "va": "center", "fontsize": 7.5, "color": colour}
+                ax.annotate(f"{cell.value:+.0f}", (side * edge, at), (-5 * side, 0), textcoords="offset points", **where)
+            else:
+                ax.plot([cell.low, cell.high], [at, at], color=colour, linewidth=1)
+                ax.plot(cell.value, at, marker=mark, markersize=4.5, color=colour, markerfacecolor=face)
+        for place in places.values():
+            ax.axhline(place, color="#eeeeee", linewidth=0.8, zorder=0)
+        ax.axvline(0, color="grey", linewidth=0.8, zorder=0)
+        ax.set_xlabel(words, fontsize=9)
+        ax.tick_params(axis="x", labelsize=9)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.patch.set_visible(False)  # a heading may run on from the panel before
+        if edge:
+            ax.set_xlim(-1.06 * edge, 1.06 * edge)
+    axes[0, 0].set(ylim=(y - 0.5, -0.6))
+    axes[0, 0].set_yticks(list(places.values()), [row for _, row in places], fontsize=9)
+    for group, place in headings.items():
+        heading = axes[0, 0].annotate(group, (0.01, place), xycoords=("figure fraction", "data"), va="center", fontsize=9)
+        heading.set(fontweight="bold", in_layout=False, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    handles = [
+        lines.Line2D([], [], color=colour, marker=mark, markersize=4.5, linewidth=1, label=name)
+        for name, (colour, mark) in looks.items()
+    ]
+    fig.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9)
+    return fig
 
 
 def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: str = "_") -> tuple[Figure, pd.DataFrame]:

@@ -25,6 +25,7 @@ from ardm.types import Float, InputError, Int, Step
 __all__ = [
     "COMBINE",
     "DOCUMENT",
+    "FOUR",
     "SIGNALS",
     "AttentiveHead",
     "Features",
@@ -65,6 +66,9 @@ SIGNALS: dict[str, Callable[[Step], Float[Tensor, "B L"]]] = {
 
 DOCUMENT = ("entropy", "margin", "confidence_change")
 """The three signals of the starting document, in its order (section 2.4)."""
+
+FOUR = (*DOCUMENT, "placed_log_prob")
+"""These and the one that asks about the token that stands there."""
 
 
 @dataclass(frozen=True)

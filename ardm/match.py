@@ -16,7 +16,7 @@ from ardm.devices import pick_device
 from ardm.gate import OverwriteGate
 from ardm.gate_training import GateRecipe, trained_gate
 from ardm.sampling import refine
-from ardm.tasks import TASKS, Start, Task
+from ardm.tasks import LADDER, LARGE, TASKS, Start, Task
 from ardm.training import DenoiserRecipe, facts_of, trained_denoiser
 from ardm.types import Denoiser, InputError, Rule, at_least_one
 
@@ -25,7 +25,9 @@ __all__ = ["PROFILES", "Kit", "Settings", "digest", "outcome", "play", "plays"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What an arena plays. ``None``: all tasks, all rules, each task's own numbers of calls, the recipes' own steps."""
+    """What an arena plays. ``None``: the tasks of :data:`~ardm.tasks.ARENA`, all rules, each task's own numbers of calls, the
+    recipes' own steps.
+    """
 
     tasks: tuple[str, ...] | None = None
     rules: tuple[str, ...] | None = None
@@ -36,6 +38,7 @@ class Settings:
     denoiser_steps: int | None = None
     gate_steps: int | None = None
     texts_from: int = 0  # added to the seed of the texts that are played: others than those of another table
+    tuned_up_to: int = 16  # calls; with more a rule plays what was best with so many
 
     def __post_init__(self) -> None:
         at_least_one(self, "seeds", "count")
@@ -69,13 +72,25 @@ FINALISTS = (
     *("learned hide ratio", "attentive hide ratio", "shuffled gate", "oracle hide"),
 )
 
+SCALED = (
+    *("one-way", "all-resample", "P2-self", "T2M low-prob", "informed corrector"),
+    *("attentive hide ratio", "oracle hide"),
+)
+
 PROFILES = {
     "small": Settings(("sudoku", "parity"), seeds=2, count=60, tuning=30, denoiser_steps=600, gate_steps=60),
     "paper": Settings(),
-    "final": Settings(("agreement", "sudoku", "sudoku9-repair", "text8"), FINALISTS, (8, 16), count=480, texts_from=20_000),
+    "final": Settings(
+        ("agreement", "sudoku", "sudoku9-repair", "text8"), FINALISTS, (8, 16), count=320, tuning=240, texts_from=20_000
+    ),
+    "scale": Settings(
+        tuple(task.name for task in LADDER), SCALED, count=240, gate_steps=100, texts_from=30_000, tuned_up_to=32
+    ),
+    "scale-gpu": Settings(tuple(task.name for task in LARGE), SCALED, count=240, texts_from=30_000, tuned_up_to=128),
 }
 """``small``: minutes on two cores, to see that all works. ``paper``: the book's tables. ``final``: the rivals that were best there
-against this book's gates, on more texts and new ones.
+against this book's gates, on more texts and new ones. ``scale``: the gate and its best rivals on longer texts and with smaller and
+larger models; ``scale-gpu``: the same on text, with models for a GPU.
 """
 
 

@@ -28,22 +28,27 @@ CALLS = 8  # ablations: the base with other numbers of calls is compared with th
 
 
 def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
-    """``arena`` (a row a cell), its ``tuning`` (a row a setting tried), or ``ablations`` (a row a cell and number of calls)."""
+    """A published table: ``arena``, ``final`` or ``scale`` (a row a cell), the arena's ``tuning`` (a row a setting tried), or
+    ``ablations`` (a row a cell and number of calls).
+    """
     import pandas as pd
 
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        raise InputError(f"no table {path.name} in {folder.name}/: make it with `{_made_by(name)}`")
-    return pd.read_csv(path, dtype={"outcomes": str, "start": str})
-
-
-def _made_by(name: str) -> str:
-    return "make ablations PROFILE=paper" if name == "ablations" else "ardm arena"
+    return pd.read_csv(_published(f"{name}.csv", folder), dtype={"outcomes": str, "start": str})
 
 
 def facts(folder: Path = RESULTS, name: str = "arena") -> dict:
-    """What made the tables of the ``arena`` or of the ``ablations``: settings, seconds, provenance."""
-    return json.loads((folder / f"{name}.json").read_text())
+    """What made a table: settings, seconds, provenance. It has the table's name; that of ``tuning`` is the arena's."""
+    return json.loads(_published(f"{name}.json", folder).read_text())
+
+
+def _published(file: str, folder: Path) -> Path:
+    path = folder / file
+    if not path.is_file():
+        name = path.stem
+        profile = name if name in ("final", "scale") else "paper"
+        make = "make ablations PROFILE=paper" if name == "ablations" else f"ardm arena --profile {profile}"
+        raise InputError(f"no {file} in {folder.name}/: make it with `{make}` and copy it there (book/rerun.md)")
+    return path
 
 
 def summary(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from ardm.sampling import Trace, blank, draw
 from ardm.training import PUBLISHED, DenoiserRecipe
 from ardm.types import Bool, Denoiser, InputError, Int
 
-__all__ = ["TASKS", "Start", "Task"]
+__all__ = ["ARENA", "LADDER", "LARGE", "TASKS", "Start", "Task"]
 
 
 @dataclass(frozen=True)
@@ -204,19 +205,49 @@ LONG = {
     ),
 }
 
-TASKS = {
-    task.name: task
-    for task in (
-        Task("agreement", AGREEMENT, "agreement grammar", counted=".", nfe=(4, 8, 16, 32)),
-        Task("sudoku", DenoiserRecipe(corpus="sudoku", length=16, **SMALL), "Sudoku 4×4"),
-        Task("brackets", DenoiserRecipe(corpus="dyck", length=12, **SMALL), "brackets", nfe=(4, 8, 12, 16)),
-        Task("addition", DenoiserRecipe(corpus="addition", length=12, **SMALL), "addition", nfe=(4, 8, 12, 16)),
-        Task("parity", DenoiserRecipe(corpus="parity", length=8, **SMALL), "parity"),
-        Task("agreement-repair", AGREEMENT, "repair, planted errors", "repair", (2, 6), nfe=(8,), causal=False),
-        Task("agreement-own", AGREEMENT, "repair, own errors", "own", (50, 50), nfe=(8,), causal=False),
-        Task("sudoku9-infill", GRID, "Sudoku 9×9, infill", "infill", (30, 50), **LONG),
-        Task("sudoku9-repair", GRID, "Sudoku 9×9, repair", "repair", (4, 20), **LONG),
-        Task("text8", TEXT8, "text8", **LONG),
+ARENA = (
+    Task("agreement", AGREEMENT, "agreement grammar", counted=".", nfe=(4, 8, 16, 32)),
+    Task("sudoku", DenoiserRecipe(corpus="sudoku", length=16, **SMALL), "Sudoku 4×4"),
+    Task("brackets", DenoiserRecipe(corpus="dyck", length=12, **SMALL), "brackets", nfe=(4, 8, 12, 16)),
+    Task("addition", DenoiserRecipe(corpus="addition", length=12, **SMALL), "addition", nfe=(4, 8, 12, 16)),
+    Task("parity", DenoiserRecipe(corpus="parity", length=8, **SMALL), "parity"),
+    Task("agreement-repair", AGREEMENT, "repair, planted errors", "repair", (2, 6), nfe=(8,), causal=False),
+    Task("agreement-own", AGREEMENT, "repair, own errors", "own", (50, 50), nfe=(8,), causal=False),
+    Task("sudoku9-infill", GRID, "Sudoku 9×9, infill", "infill", (30, 50), **LONG),
+    Task("sudoku9-repair", GRID, "Sudoku 9×9, repair", "repair", (4, 20), **LONG),
+    Task("text8", TEXT8, "text8", **LONG),
+)
+"""The tasks that are played when none is named."""
+
+
+def _rung(name: str, recipe: DenoiserRecipe, title: str, **how: Any) -> Task:
+    """A rung of a ladder: one denoiser, and as many calls a token on every rung."""
+    calls = (recipe.length // 4, recipe.length // 2)
+    return Task(name, recipe, title, nfe=calls, causal=False, one_denoiser=True, **how)
+
+
+LADDER = tuple(
+    _rung(name, replace(AGREEMENT, **size), title, counted=".")
+    for name, size, title in (
+        ("agreement-16", {"length": 16}, "16 tokens"),
+        ("agreement-32", {}, "32 tokens"),
+        ("agreement-64", {"length": 64}, "64 tokens"),
+        ("agreement-narrow", {"width": 48, "depth": 2}, "32 tokens, narrow model"),
+        ("agreement-wide", {"width": 160, "depth": 4}, "32 tokens, wide model"),
     )
-}
-"""The tasks by name."""
+)
+"""The agreement grammar at three lengths with one model, and at the middle length with a smaller and a larger model."""
+
+LARGE = tuple(
+    _rung(
+        f"text8-{size}m",
+        DenoiserRecipe("text8", 256, width, depth, heads, 4000, 256, rate, precision="bfloat16"),
+        f"text8, {size} M parameters",
+        portion=0.5,
+    )
+    for size, width, depth, heads, rate in ((10, 384, 6, 6, 1e-3), (25, 512, 8, 8, 6e-4), (85, 768, 12, 12, 3e-4))
+)
+"""Characters of text8 in windows of 256, with models that want a GPU."""
+
+TASKS = {task.name: task for task in (*ARENA, *LADDER, *LARGE)}
+"""All tasks by name."""

@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -59,9 +60,12 @@ class DenoiserRecipe:
     seed: int = 0
     causal: bool = False  # an autoregressive model: trained on clean texts, each token from those before it
     grid: bool = False  # a square grid: the model is told row, column and box
+    precision: str = "float32"  # bfloat16: the training steps compute in it, the weights stay float32
 
     def __post_init__(self) -> None:
         at_least_one(self, "steps", "batch")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError(f"precision={self.precision!r}: choose float32 or bfloat16")
         if not self.rate > 0:
             raise InputError(f"rate={self.rate}: a learning rate is positive")
         if not 0 <= self.positional <= 1:
@@ -70,9 +74,13 @@ class DenoiserRecipe:
     @property
     def key(self) -> str:
         """A short name of exactly this recipe."""
-        younger = {"causal": False, "grid": False}  # than the published models, whose keys stay
-        choices = {name: value for name, value in asdict(self).items() if younger.get(name) is not value}
-        return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.choices, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The fields, less those younger than the published models while at their default: so their keys stay."""
+        younger = {"causal": False, "grid": False, "precision": "float32"}
+        return {name: value for name, value in asdict(self).items() if name not in younger or value != younger[name]}
 
     def shape(self, vocab_size: int) -> Shape:
         """The sizes of its transformer."""
@@ -115,7 +123,9 @@ def train_denoiser(
     for _ in tqdm(range(recipe.steps), desc="denoiser", disable=not progress, mininterval=1.0):
         x0 = corpus.batch(recipe.batch, data)
         x = seen(x0, corpus.vocab_size, recipe, data)
-        loss = denoising_loss(model(x.to(device)).logits, x0.to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = model(x.to(device)).logits
+        loss = denoising_loss(logits.float(), x0.to(device))
         descend(model, optimiser, schedule, loss)
         losses.append(loss.detach())
     return model.eval(), torch.stack(losses).tolist()

@@ -89,8 +89,8 @@ def test_every_choice_there_is_is_played():
 
 def test_fewer_steps_of_the_base_are_fewer_of_all_in_proportion():
     steps = {name: variant.recipe(PROFILES["small"], 0).steps for name, variant in VARIANTS.items()}
-    assert (steps["base"], steps["steps/75"], steps["steps/900"]) == (60, 15, 180)
-    assert VARIANTS["steps/75"].recipe(replace(TINY, gate_steps=1), 0).steps == 1
+    assert (steps["base"], steps["steps/quarter"], steps["steps/triple"]) == (60, 15, 180)
+    assert VARIANTS["steps/quarter"].recipe(replace(TINY, gate_steps=1), 0).steps == 1
 
 
 def test_a_misspelt_variant_is_named_with_those_that_are_close():
@@ -226,11 +226,42 @@ def test_what_is_there_is_not_planned_again(tmp_path):
     assert jobs == {"cell": 6, "collect": 1, "all": 1, "total": 8}, said
 
 
+def test_fewer_tasks_are_planned_and_the_tables_gather_what_was_played_before(tmp_path):
+    options = ("--config", "profile=paper", "tasks=agreement", "axes=width", "seeds=2")
+    jobs, said = plan(tmp_path, *options)
+    assert jobs == {"denoiser": 2, "gate": 2, "cell": 6, "collect": 1, "all": 1, "total": 12}, said
+    settings = replace(PROFILES["paper"], seeds=2)
+    for task in ("agreement", "sudoku"):
+        for seed in (0, 1):
+            there = Kit(TASKS[task], settings, seed, tmp_path / "ablations" / "paper" / "models")
+            for file in (there.file("denoiser"), gate_file(there)):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+    planned = [("agreement", name) for name in ("base", "width/16", "width/128")]
+    before = [("sudoku", "base"), ("sudoku", "order/left"), ("agreement", "edit/in_place")]
+    for task, name in (*planned, *before):
+        for seed in (0, 1):
+            folder = tmp_path / "ablations" / "paper" / task / str(seed) / name
+            row = {"variant": name, "task": task, "nfe": 8, "seed": seed, "count": 4, "seconds": 0.5, "quality": 0.5}
+            keep([row], folder / "rows.json")
+            (folder / "run.ipynb").touch()
+    jobs, said = plan(tmp_path, *options)
+    assert jobs == {"collect": 1, "all": 1, "total": 2}, said
+    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--directory", tmp_path, "--cores", "1", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "ablations" / "paper" / "ablations.csv")
+    found = table[["task", "variant", "seed"]].itertuples(index=False, name=None)
+    assert set(found) == {(*cell, seed) for cell in (*planned, *before) for seed in (0, 1)}
+    assert len(table) == 12  # each once
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [
         ("profile=big", "no profile 'big': choose among small, paper"),
         ("axes=width,size", "no axis 'size': choose among combine"),
+        ("tasks=sudoku,chess", "no task 'chess': choose among agreement"),
         ("seeds=1", "seeds=1: an interval over trainings needs at least 2"),
     ],
 )

@@ -12,8 +12,9 @@ import ardm.match
 from ardm.arena import REAL, arena
 from ardm.cli import main
 from ardm.contestants import CONTESTANTS, GATES, SCHEDULES, choose
+from ardm.corpora import locate
 from ardm.gate import LinearHead, OverwriteGate
-from ardm.match import Kit, Settings, digest, play, plays
+from ardm.match import PROFILES, Kit, Settings, digest, play, plays
 from ardm.runs import RunFailed
 from ardm.sampling import refine
 from ardm.tasks import TASKS, Start
@@ -112,6 +113,69 @@ def test_gates_trained_before_a_field_was_added_keep_their_file_names(tmp_path):
     assert digest(recipe.choices) == "498ff020ce6e"
     others = {digest(replace(recipe, **change).choices) for change in ({"width": 16}, {"hidden": False}, {"seed": 1})}
     assert len(others - {"498ff020ce6e"}) == 3
+
+
+def test_cells_played_before_a_field_was_added_keep_their_file_names(tmp_path):
+    """The names that a run of the paper profile gave before recipes had a precision."""
+    names = [
+        ardm.arena.Job(*at, 0, (), Settings(), tmp_path).file.stem
+        for at in (("agreement", "one-way", 8), ("sudoku9-infill", "Mask-Predict", 16))
+    ]
+    assert names == ["6b5704d93a1e", "532771a9b15e"]
+
+
+class Planned(Exception):
+    """Raised instead of playing."""
+
+
+def planned(monkeypatch, settings, folder, until):
+    """What an arena would do, phase by phase, up to one; nothing is done."""
+    phases = {}
+
+    def note(pool, what, do, jobs, say):
+        phases[what] = list(jobs)
+        if what == until:
+            raise Planned
+
+    monkeypatch.setattr(ardm.arena, "_all", note)
+    with pytest.raises(Planned):
+        arena(settings, folder, jobs=1)
+    return phases
+
+
+def test_by_default_the_arena_plays_its_ten_tasks_and_no_ladder(monkeypatch, tmp_path):
+    cells = planned(monkeypatch, Settings(seeds=1, tuning=0), tmp_path, "cells")["cells"]
+    assert {job.task for job in cells} == {
+        *("agreement", "sudoku", "brackets", "addition", "parity", "agreement-repair", "agreement-own"),
+        *("sudoku9-infill", "sudoku9-repair", "text8"),
+    }
+
+
+def test_the_scale_profile_trains_one_denoiser_a_rung_and_tunes_at_the_calls_that_it_plays(monkeypatch, tmp_path):
+    phases = planned(monkeypatch, PROFILES["scale"], tmp_path, "searches")
+    rungs = [f"agreement-{rung}" for rung in ("16", "32", "64", "narrow", "wide")]
+    assert sorted(part.task for part in phases["denoisers"]) == rungs
+    assert len(phases["gates"]) == 5 * 5  # rungs, trainings
+    searched = {(job.task, job.rule, job.nfe) for job in phases["searches"]}
+    for rule in ("attentive hide ratio", "T2M low-prob", "oracle hide"):
+        calls = {(task, nfe) for task, name, nfe in searched if name == rule}
+        assert {nfe for task, nfe in calls if task == "agreement-64"} == {16, 32}
+        assert {nfe for task, nfe in calls if task == "agreement-16"} == {4, 8}
+        assert len(calls) == 10
+
+
+@pytest.mark.skipif(locate("text8") is None, reason="text8 is not here")
+def test_every_rule_of_the_gpu_profile_plays_its_task_with_a_small_model(tmp_path):
+    settings = replace(PROFILES["scale-gpu"], denoiser_steps=2, gate_steps=2)
+    task = TASKS[settings.tasks[0]]
+    task = replace(task, recipe=replace(task.recipe, length=32, width=16, depth=1, heads=2, batch=4))
+    kit = Kit(task, settings, 1, tmp_path)
+    rules = [CONTESTANTS[rule] for rule in settings.rules if plays(task, CONTESTANTS[rule], 4)]
+    assert len(rules) == len(settings.rules) - 1  # no oracle knows what is wrong in real text
+    for contestant in rules:
+        row = play(task, kit, contestant, contestant.grid[0], nfe=4, seed=1, count=4)
+        assert row["calls"] == 4 and 0 <= row["quality"] <= 1
+    assert "bfloat16" in (tmp_path / kit.file("denoiser").name).read_bytes().decode("latin-1")
 
 
 def test_the_autoregressive_model_plays_one_call_a_token_alone():
@@ -216,6 +280,7 @@ def test_a_failed_cell_is_named_and_the_others_are_kept(played, monkeypatch):
 def test_bad_settings_are_named_before_anything_runs(tmp_path, capsys):
     for arguments, word in (
         (["--tasks", "chess"], "no task 'chess'"),
+        (["--tasks", "agreement-64,text8-85m", "--rules", "autoregressive"], "nothing to play"),  # known, though by name alone
         (["--rules", "one-way,magic"], "no rule 'magic'"),
         (["--nfe", "4,none"], "'none'"),
         (["--nfe", "0"], "nfe=0"),

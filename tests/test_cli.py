@@ -134,6 +134,15 @@ def test_an_interrupted_run_leaves_no_result_and_no_kernel(notebooks, number, st
     assert wait_for(lambda: kernels(notebooks) == [])
 
 
+def test_every_profile_of_the_arena_can_be_asked_for():
+    """The parser names them itself, since reading them takes torch."""
+    from ardm.match import PROFILES
+
+    (commands,) = (action for action in cli._parser()._actions if action.dest != "help" and action.choices)
+    (profile,) = (action for action in commands.choices["arena"]._actions if action.dest == "profile")
+    assert tuple(profile.choices) == tuple(PROFILES)
+
+
 def test_parameters_are_listed(notebooks, capsys):
     write(notebooks / "05_training.ipynb", "1")
     assert main(["parameters", "05"]) == 0

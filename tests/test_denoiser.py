@@ -68,6 +68,12 @@ def test_the_default_is_a_third_of_a_million_parameters():
     assert sum(p.numel() for p in Transformer(Shape(47, 32)).parameters()) == pytest.approx(0.35e6, rel=0.05)
 
 
+@pytest.mark.parametrize("shape", [Shape(47, 32), Shape(5, 7, 8, 2, 2, causal=True), Shape(9, 81, 12, 1, 2, grid=True)])
+def test_parameters_are_counted_without_making_them(shape):
+    assert shape.parameters == sum(p.numel() for p in Transformer(shape).parameters())
+    assert Shape(27, 256, 12288, 96, 96).parameters > 100e9  # more than any memory here holds
+
+
 def test_bad_shapes_are_named(model):
     with pytest.raises(InputError, match="width=10 is not a multiple of heads=4"):
         Shape(5, 5, width=10)

@@ -11,7 +11,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from ardm.figures import COLOURS, publish, rewriting, style
+from ardm.figures import COLOURS, forest, publish, rewriting, style
 from ardm.sampling import Frame, Trace
 from ardm.types import InputError
 
@@ -63,6 +63,42 @@ def test_a_figure_without_words_or_data_is_refused(tmp_path, shown, change, name
     with pytest.raises(InputError, match=named):
         publish(figure(), **{"id": "fig-points", "data": DATA, "folder": tmp_path, **WORDS, **change})
     assert not shown and not list(tmp_path.iterdir())
+    plt.close("all")
+
+
+def marks(ax):
+    """Of each drawn mark: where it is, its sign, and whether it is filled."""
+    drawn = [line for line in ax.get_lines() if line.get_marker() not in ("None", "", None)]
+    return [(*line.get_xydata()[0].round(3), line.get_marker(), line.get_markerfacecolor() != "white") for line in drawn]
+
+
+def test_a_forest_has_a_row_for_each_change_and_fills_what_excludes_zero():
+    cells = [
+        ("b", "two", "x", "s", 1.0, 0.5, 1.5),
+        ("b", "two", "x", "t", -1.0, -3.0, 1.0),
+        ("b", "two", "y", "t", 0.0, 0.0, 0.0),
+        ("b", "one", "x", "s", -40.0, -41.0, -39.0),
+        ("a", "one", "x", "s", 40.0, -1.0, 81.0),
+        ("a", "one", "z", "s", 2.0, 1.0, 3.0),  # a panel that is not asked for
+    ]
+    table = pd.DataFrame(cells, columns=["group", "row", "panel", "series", "value", "low", "high"])
+    looks = {"s": ("#0072B2", "o"), "t": ("#D55E00", "s")}
+    fig = forest(table, {"x": "points", "y": "hundredths"}, looks, reach={"x": 30})
+    left, right = fig.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["two", "one", "one"]
+    assert list(left.get_yticks()) == [1, 2, 4]  # below the headings at 0 and 3
+    assert marks(left) == [
+        (1, 0.875, "o", True),
+        (-1, 1.125, "s", False),
+        (-30, 1.875, "<", True),
+        (30, 3.875, ">", False),
+    ]
+    assert marks(right) == [(0, 1.125, "s", False)]
+    assert [text.get_text() for text in left.texts] == ["-40", "+40", "b", "a"]
+    assert (left.get_xlabel(), right.get_xlabel()) == ("points", "hundredths")
+    assert left.get_ylim()[0] > left.get_ylim()[1]
+    free = forest(table, {"x": "points"}, looks)
+    assert [mark[2] for mark in marks(free.axes[0])] == ["o", "s", "o", "o"]
     plt.close("all")
 
 

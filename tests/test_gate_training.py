@@ -7,14 +7,26 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ardm.corpora import LawCorpus
+import ardm.gate_training
+from ardm.corpora import LawCorpus, open_corpus
 from ardm.devices import generator
 from ardm.evaluation import ranking
 from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.gate_training import GateRecipe, corrupted_states, edited, held_out_states, rollout_states, train_gate, trained_gate
+from ardm.gate_training import (
+    RECOMMENDED,
+    GateRecipe,
+    corrupted_states,
+    edited,
+    held_out_states,
+    load_gate,
+    publish_gate,
+    rollout_states,
+    train_gate,
+    trained_gate,
+)
 from ardm.laws import Oracle, agreement
 from ardm.losses import denoising_loss, relaxed_bernoulli
-from ardm.training import DenoiserRecipe, facts_of, train_denoiser
+from ardm.training import MODELS, PUBLISHED, DenoiserRecipe, facts_of, load_denoiser, train_denoiser
 from ardm.types import InputError
 
 CPU = torch.device("cpu")
@@ -263,3 +275,26 @@ def test_a_gate_without_the_hidden_state_looks_at_none_and_has_the_units_asked_f
     assert [weight.shape for weight in gate.head.parameters()] == [(5, 3 + 3), (5,), (1, 5), (1,)]
     step, _ = held_out_states(denoiser, corpus, count=16, seed=0, device=CPU)[0]
     assert torch.equal(gate(step).logit_u, gate(replace(step, hidden=torch.randn_like(step.hidden))).logit_u)
+
+
+def test_a_published_gate_is_the_recommended_recipe_of_its_denoiser(tmp_path, monkeypatch):
+    """Two steps of it, written and read again: the weights are those of a training by hand, and p is u."""
+    short = replace(RECOMMENDED, steps=2)
+    monkeypatch.setattr(ardm.gate_training, "RECOMMENDED", short)
+    path = publish_gate("agreement", tmp_path, progress=False)
+    denoiser, recipe, _ = load_denoiser("agreement")
+    expected = train_gate(denoiser, open_corpus(recipe.corpus, recipe.length), short, progress=False).gate.state_dict()
+    gate = load_gate("agreement", tmp_path)
+    assert path.name == "agreement-gate.safetensors" and len(facts_of(path)["losses"]) == 2
+    assert (gate.combine, gate.training) == ("gate_only", False)
+    assert all(torch.equal(value, expected[name]) for name, value in gate.state_dict().items())
+    with pytest.raises(InputError, match=r"no gate 'sudoku9'.*ardm train sudoku9-gate"):
+        load_gate("sudoku9", tmp_path)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_gates_are_of_the_recipe_in_the_code(name):
+    found = facts_of(MODELS / f"{name}-gate.safetensors")
+    assert GateRecipe(**{**found["recipe"], "signals": tuple(found["recipe"]["signals"])}) == RECOMMENDED
+    assert load_gate(name).head.read.in_features == load_denoiser(name)[0].shape.width + 4 + 3
+    assert (MODELS / f"{name}-gate.safetensors").stat().st_size < 2**20

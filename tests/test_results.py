@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ardm.contestants import CONTESTANTS
-from ardm.match import plays
+from ardm.match import PROFILES, plays
 from ardm.results import RESULTS, best_rival, compare, effects, facts, outcomes, read, summary
 from ardm.tasks import TASKS, _packed
 from ardm.types import InputError
@@ -71,10 +71,24 @@ def test_effects_pair_each_variant_with_the_base_of_its_training():
 
 
 def test_a_missing_table_says_how_to_make_it(tmp_path):
-    with pytest.raises(InputError, match="ardm arena"):
-        read("arena", tmp_path)
-    with pytest.raises(InputError, match="make ablations"):
-        read("ablations", tmp_path)
+    for name, command in (
+        ("arena", "ardm arena --profile paper"),
+        ("tuning", "ardm arena --profile paper"),
+        ("final", "ardm arena --profile final"),
+        ("scale", "ardm arena --profile scale"),
+        ("ablations", "make ablations PROFILE=paper"),
+    ):
+        with pytest.raises(InputError, match=f"`{command}`"):
+            read(name, tmp_path)
+        with pytest.raises(InputError, match=f"`{command}`"):
+            facts(tmp_path, name)
+
+
+def test_tables_are_read_by_name(tmp_path):
+    TABLE.to_csv(tmp_path / "scale.csv", index=False)
+    (tmp_path / "scale.json").write_text('{"settings": {"seeds": 2}}')
+    pd.testing.assert_frame_equal(read("scale", tmp_path), TABLE)  # outcomes are texts, not numbers
+    assert facts(tmp_path, "scale") == {"settings": {"seeds": 2}}
 
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="no published tables here")
@@ -97,3 +111,18 @@ def test_the_published_tables_are_whole():
     chosen = played.groupby(key)["knobs"].first()
     for at, tried in tuning.groupby(key):
         assert tried.loc[tried["knobs"] == chosen[at], "loss"].min() <= tried["loss"].min() + 1e-5, at
+
+
+@pytest.mark.skipif(not (RESULTS / "scale.csv").is_file(), reason="no published table of this name here")
+def test_the_published_ladder_is_that_of_its_profile():
+    table, made = read("scale"), facts(name="scale")
+    profile = PROFILES["scale"]
+    assert {name: made["settings"][name] for name in ("seeds", "count", "tuning", "texts_from", "tuned_up_to")} == {
+        name: getattr(profile, name) for name in ("seeds", "count", "tuning", "texts_from", "tuned_up_to")
+    }
+    played = table[table["rule"] != "the law itself"]
+    cells = {(task, rule, nfe) for task in profile.tasks for rule in profile.rules for nfe in TASKS[task].nfe}
+    seeds = played.groupby(["task", "rule", "nfe"])["seed"].agg(set)
+    assert set(seeds.index) == cells and all(found == set(range(profile.seeds)) for found in seeds)
+    assert (played["calls"] == played["nfe"]).all() and set(played["count"]) == {profile.count}
+    assert set(played.groupby(["task", "seed"])["start"].nunique()) == {1}

@@ -6,7 +6,7 @@ import torch
 from ardm.laws import Oracle
 from ardm.rules import OneWay, OracleGate
 from ardm.sampling import refine
-from ardm.tasks import TASKS, Task, _packed
+from ardm.tasks import ARENA, LADDER, LARGE, TASKS, Task, _packed
 from ardm.training import DenoiserRecipe
 from ardm.types import InputError
 
@@ -26,6 +26,36 @@ def test_every_start_is_the_same_for_every_rule_and_other_for_another_seed(name)
     assert not (one.fixed & (one.x == task.corpus.vocab_size)).any()
     if task.kind != "write":
         assert not torch.equal(one.x, task.start(6, seed=4, denoiser=blind(task)).x)
+
+
+def test_the_ladders_change_one_thing_at_a_time():
+    """Between neighbours of the toy ladder length or model changes, never both, and calls a token are the same everywhere."""
+    ladder = {task.name: task for task in LADDER}
+    sizes = {name: (t.recipe.width, t.recipe.depth) for name, t in ladder.items()}
+    longer = [ladder[f"agreement-{n}"] for n in (16, 32, 64)]
+    assert [t.recipe.length for t in longer] == [16, 32, 64]
+    assert {sizes[t.name] for t in longer} == {sizes["agreement-32"]}
+    assert {ladder[f"agreement-{size}"].recipe.length for size in ("narrow", "32", "wide")} == {32}
+    assert sizes["agreement-narrow"] < sizes["agreement-32"] < sizes["agreement-wide"]
+    same = ("corpus", "steps", "batch", "rate", "error_rate", "positional", "precision")
+    assert len({tuple(getattr(t.recipe, name) for name in same) for t in LADDER}) == 1
+    assert ladder["agreement-32"].recipe == TASKS["agreement"].recipe
+    for task in (*LADDER, *LARGE):
+        assert task.one_denoiser and [task.recipe.length / calls for calls in task.nfe] == [4, 2]
+        assert task.name not in {t.name for t in ARENA}
+
+
+def test_the_models_for_a_gpu_have_the_sizes_that_they_are_called_by():
+    """Counted by hand: a block has 12 D^2 weights and 13 D biases and gains; then tokens, positions, last norm and readout."""
+    counts = []
+    for task in LARGE:
+        recipe, V = task.recipe, 27
+        D, L = recipe.width, recipe.length
+        by_hand = recipe.depth * (12 * D * D + 13 * D) + (V + 1) * D + L * D + 2 * D + V * D + V
+        assert recipe.shape(V).parameters == by_hand
+        assert recipe.precision == "bfloat16" and D % recipe.heads == 0
+        counts.append(by_hand)
+    assert counts == pytest.approx([10e6, 25e6, 85e6], rel=0.1)
 
 
 def test_a_repair_plants_as_many_errors_as_it_says():

@@ -67,6 +67,33 @@ def test_a_recipe_has_a_key_of_its_own():
     assert replace(SMALL, seed=1).key != SMALL.key == replace(SMALL).key
 
 
+def test_recipes_from_before_a_field_was_added_keep_their_keys():
+    """The names of models that were trained before ``precision`` was there."""
+    assert DenoiserRecipe(steps=3000).key == "609a0c9b34ff"
+    assert DenoiserRecipe(corpus="sudoku", length=16, width=64, steps=2000).key == "d71ae8f7c29c"
+    assert replace(SMALL, precision="bfloat16").key != SMALL.key
+
+
+def test_bfloat16_training_learns_as_well_and_keeps_float32_weights(corpus, trained):
+    """Every product of a training step is computed in bfloat16; held-out loss, in float32, ends near that of float32."""
+    recipe, computed = replace(SMALL, precision="bfloat16"), set()
+
+    def note(module, inputs, output):
+        if isinstance(module, torch.nn.Linear):
+            computed.add(output.dtype)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        model, losses = train_denoiser(recipe, corpus=corpus, device=CPU, progress=False)
+    finally:
+        hook.remove()
+    assert computed == {torch.bfloat16}
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32}
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    as_float32 = validation_loss(trained[0], corpus, SMALL, device=CPU)
+    assert validation_loss(model, corpus, recipe, device=CPU) == pytest.approx(as_float32, rel=0.05)
+
+
 def test_mask_rates_follow_position_only_where_asked():
     rng = torch.Generator().manual_seed(0)
     flat, sloped = mask_rates(200, 9, 0.0, rng), mask_rates(200, 9, 1.0, rng)
@@ -82,6 +109,8 @@ def test_bad_recipes_are_named():
         DenoiserRecipe(rate=-1)
     with pytest.raises(InputError, match="positional=2"):
         DenoiserRecipe(positional=2)
+    with pytest.raises(InputError, match="precision='float16'"):
+        DenoiserRecipe(precision="float16")
 
 
 def test_publishing_is_whole_or_nothing_and_loads_back(tmp_path, monkeypatch, corpus):
