@@ -18,7 +18,8 @@ import torch
 
 from ardm.files import check_writable, whole, write_whole
 from ardm.gate import FOUR, SIGNALS
-from ardm.gate_training import RECOMMENDED, GateRecipe, TrainedGate, train_gate, trained_gate
+from ardm.gate_training import GateRecipe, TrainedGate, train_gate
+from ardm.gates import RECOMMENDED, trained_gate
 from ardm.match import Kit, Settings, digest, outcome
 from ardm.provenance import provenance
 from ardm.results import effects

@@ -171,7 +171,7 @@ def _record(chosen: argparse.Namespace) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     from ardm.devices import pick_device  # torch takes a second: only where it is needed
-    from ardm.gate_training import publish_gate
+    from ardm.gates import publish_gate
     from ardm.training import MODELS, publish_denoiser
 
     print(f"training {chosen.name} on {pick_device()}", file=sys.stderr)

@@ -12,7 +12,8 @@ from itertools import product
 from typing import Any
 
 from ardm.gate import FOUR, LinearHead, OverwriteGate
-from ardm.gate_training import RECOMMENDED, GateRecipe
+from ardm.gate_training import GateRecipe
+from ardm.gates import RECOMMENDED
 from ardm.rivals import (
     DDPD,
     EntropyBounded,

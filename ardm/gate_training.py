@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ardm.corpora import Corpus, open_corpus
+from ardm.corpora import Corpus
 from ardm.corruption import corrupt, mask_more
 from ardm.denoiser import Transformer
 from ardm.devices import generator, pick_device
-from ardm.files import check_writable
-from ardm.gate import COMBINE, DOCUMENT, FOUR, AttentiveHead, LearnedHead, LinearHead, OverwriteGate
+from ardm.gate import COMBINE, DOCUMENT, AttentiveHead, LearnedHead, LinearHead, OverwriteGate
 from ardm.labels import LABELS, Situation
 from ardm.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
-from ardm.provenance import provenance
 from ardm.rules import HideThenRefill, Overwrite
 from ardm.sampling import draw, observe, refine
-from ardm.training import MODELS, descend, load_denoiser, optimiser_and_schedule, save_model
+from ardm.training import descend, optimiser_and_schedule
 from ardm.types import Action, Denoiser, Float, InputError, Int, Prediction, Rule, Step, at_least_one
 
 __all__ = [
-    "RECOMMENDED",
     "GateRecipe",
     "TrainedGate",
     "corrupted_states",
     "held_out_states",
-    "load_gate",
-    "publish_gate",
+    "new_gate",
     "rollout_states",
     "train_gate",
-    "trained_gate",
 ]
 
 CHOICES = {
@@ -111,12 +103,6 @@ class GateRecipe:
         return self.loss != "bce"
 
 
-RECOMMENDED = GateRecipe(head="attentive", signals=FOUR, label="likelihood_ratio", steps=300, rate=2e-3)
-"""The gate that this book recommends, to be used with hide then refill: ``data/models/NAME-gate.safetensors`` for each published
-denoiser NAME, made again by ``ardm train NAME-gate``.
-"""
-
-
 @dataclass(frozen=True)
 class TrainedGate:
     """The gate in eval mode; the denoiser it goes with (the one given, or with ``joint`` a trained copy); every step's loss."""
@@ -151,7 +137,7 @@ def train_gate(
     if recipe.joint:
         denoiser = copy.deepcopy(denoiser)
     hidden = denoiser(corpus.batch(1, data).to(device), 1.0).hidden.shape[-1]
-    gate = (gate or _new_gate(recipe, hidden)).to(device).train()
+    gate = (gate or new_gate(recipe, hidden)).to(device).train()
     trained = nn.ModuleList([gate, denoiser] if recipe.joint else [gate])
     frozen = _frozen(denoiser) if recipe.end_to_end and not recipe.joint else denoiser
     optimiser, schedule = optimiser_and_schedule(trained, recipe.rate, recipe.steps)
@@ -171,63 +157,8 @@ def train_gate(
     return TrainedGate(gate.eval(), denoiser, torch.stack(losses).tolist())
 
 
-def trained_gate(
-    denoiser: Denoiser,
-    corpus: Corpus,
-    recipe: GateRecipe,
-    path: Path,
-    *,
-    device: torch.device | None = None,
-    progress: bool = True,
-) -> OverwriteGate:
-    """The gate of the recipe in eval mode, from ``path``; trained and kept there when it is not there yet."""
-    device = device or pick_device()
-    if not path.is_file():
-        _make(denoiser, corpus, recipe, path, device, progress)
-    return _read(recipe, path, device)
-
-
-def publish_gate(name: str, folder: Path = MODELS, *, device: torch.device | None = None, progress: bool = True) -> Path:
-    """Train the recommended gate of the published denoiser ``name`` and write ``folder/NAME-gate.safetensors``."""
-    denoiser, recipe, _ = load_denoiser(name, device=device)
-    target = folder / f"{name}-gate.safetensors"
-    _make(denoiser, open_corpus(recipe.corpus, recipe.length), RECOMMENDED, target, device or pick_device(), progress)
-    return target
-
-
-def load_gate(name: str, folder: Path = MODELS, *, device: torch.device | None = None) -> OverwriteGate:
-    """The published gate of the published denoiser ``name``, in eval mode, with p = u."""
-    path = folder / f"{name}-gate.safetensors"
-    if not path.is_file():
-        raise InputError(f"no gate {name!r} in {folder.name}/: make it with `ardm train {name}-gate`")
-    return _read(RECOMMENDED, path, device or pick_device()).combined("gate_only")
-
-
-def _make(denoiser: Denoiser, corpus: Corpus, recipe: GateRecipe, target: Path, device: torch.device, progress: bool) -> None:
-    """Train a gate and write it with its facts, whole or not at all."""
-    check_writable(target)
-    began = time.perf_counter()
-    made = train_gate(denoiser, corpus, recipe, device=device, progress=progress)
-    facts = {
-        "recipe": asdict(recipe),
-        "loss": sum(made.losses[-50:]) / len(made.losses[-50:]),
-        "losses": [round(loss, 5) for loss in made.losses],
-        "seconds": round(time.perf_counter() - began, 1),
-        "provenance": provenance(),
-    }
-    save_model(made.gate, target, facts)
-
-
-def _read(recipe: GateRecipe, path: Path, device: torch.device) -> OverwriteGate:
-    weights = load_file(path)
-    reads = {"learned": "head.mlp.0.weight", "attentive": "head.read.weight"}.get(recipe.head)
-    hidden = weights[reads].shape[1] - len(recipe.signals) - 3 if reads else 0
-    gate = _new_gate(recipe, hidden)
-    gate.load_state_dict(weights)
-    return gate.to(device).eval()
-
-
-def _new_gate(recipe: GateRecipe, hidden: int) -> OverwriteGate:
+def new_gate(recipe: GateRecipe, hidden: int) -> OverwriteGate:
+    """The untrained gate of the recipe, for a denoiser whose hidden states have ``hidden`` numbers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         count = len(recipe.signals)

@@ -14,7 +14,8 @@ from typing import Any
 from ardm.contestants import GATES, Contestant, choose
 from ardm.devices import pick_device
 from ardm.gate import OverwriteGate
-from ardm.gate_training import GateRecipe, trained_gate
+from ardm.gate_training import GateRecipe
+from ardm.gates import trained_gate
 from ardm.sampling import refine
 from ardm.tasks import LADDER, LARGE, TASKS, Start, Task
 from ardm.training import DenoiserRecipe, facts_of, trained_denoiser

@@ -17,6 +17,7 @@ RANK = {name: rank for rank, level in enumerate(
         {"corpora", "gate", "selection", "labels", "evaluation", "judge", "sampling"},
         {"rules", "literal", "training", "runs", "fidelity", "results"},
         {"gate_training", "rivals", "tasks"},
+        {"gates"},
         {"contestants"},
         {"match"},
         {"arena", "ablations"},
