@@ -233,7 +233,7 @@ LADDER = tuple(
         ("agreement-32", {}, "32 tokens"),
         ("agreement-64", {"length": 64}, "64 tokens"),
         ("agreement-narrow", {"width": 48, "depth": 2}, "32 tokens, narrow model"),
-        ("agreement-wide", {"width": 160, "depth": 4}, "32 tokens, wide model"),
+        ("agreement-wide", {"width": 128, "depth": 4}, "32 tokens, wide model"),
     )
 )
 """The agreement grammar at three lengths with one model, and at the middle length with a smaller and a larger model."""
