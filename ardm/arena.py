@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -83,6 +85,8 @@ class Job:
         recipe = settings.recipe(task, self.seed)
         model = {**recipe.choices, "causal": recipe.causal, "grid": recipe.grid}  # in these names from the beginning
         at = self.rule, self.nfe, self.seed if self.knobs is None else self.texts_seed
+        if self.knobs is None and len(settings.tuners(task)) > 1:
+            at += (len(settings.tuners(task)),)
         what = [self.task, task.kind, task.amount, model, gate, *at, self.knobs, texts]
         return self.folder / "cells" / self.task / f"{digest(what)}.json"
 
@@ -113,14 +117,17 @@ def _work(job: Job) -> None:
         knobs = dict(job.knobs)
         row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=job.texts_seed, count=count)
         return _keep(job, {**at, "knobs": json.dumps(knobs), "count": count, **row})
+    tuners = job.settings.tuners(task)
+    kits = [_kit(job.task, job.settings, seed, job.folder / "models") for seed in tuners]
+    count = math.ceil(count / len(kits))
     tried, best = [], {}
     for stage in contestant.stages:
         rows = []
         for choice in stage:
             knobs = {**best, **choice}
-            row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=count)
-            told = {name: row[name] for name in ("loss", "quality", "overwrites", "seconds")}
-            rows.append({**at, "knobs": json.dumps(knobs), "count": count, **told})
+            played = [play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=count) for kit in kits]
+            told = {name: fmean(row[name] for row in played) for name in ("loss", "quality", "overwrites", "seconds")}
+            rows.append({**at, "knobs": json.dumps(knobs), "count": count * len(kits), **told})
         best = json.loads(min(rows, key=lambda row: row["loss"])["knobs"])  # the first of equals: the default before the others
         tried += rows
     return _keep(job, {"best": best, "tried": tried})

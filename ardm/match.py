@@ -39,6 +39,7 @@ class Settings:
     denoiser_steps: int | None = None
     gate_steps: int | None = None
     texts_from: int = 0  # added to the seed of the texts that are played: others than those of another table
+    tune_all: bool = False  # a setting is tried on every denoiser that plays, on its share of the texts; else on the first
     tuned_up_to: int = 16  # calls; with more a rule plays what was best with so many
 
     def __post_init__(self) -> None:
@@ -56,6 +57,10 @@ class Settings:
     def texts(self, task: Task, *, tuning: bool = False) -> int:
         """Texts a cell of the task, or those that a setting is tried on."""
         return math.ceil(task.portion * (self.tuning if tuning else self.count))
+
+    def tuners(self, task: Task) -> range:
+        """The training seeds on which a setting is tried."""
+        return range(self.seeds if self.tune_all and not task.one_denoiser else 1)
 
     def recipe(self, task: Task, seed: int, *, causal: bool = False) -> DenoiserRecipe:
         steps = self.denoiser_steps or task.recipe.steps
@@ -82,7 +87,13 @@ PROFILES = {
     "small": Settings(("sudoku", "parity"), seeds=2, count=60, tuning=30, denoiser_steps=600, gate_steps=60),
     "paper": Settings(),
     "final": Settings(
-        ("agreement", "sudoku", "sudoku9-repair", "text8"), FINALISTS, (8, 16), count=320, tuning=240, texts_from=20_000
+        ("agreement", "sudoku", "sudoku9-repair", "text8"),
+        FINALISTS,
+        (8, 16),
+        count=320,
+        tuning=240,
+        tune_all=True,
+        texts_from=20_000,
     ),
     "scale": Settings(
         tuple(task.name for task in LADDER), SCALED, count=160, tuning=40, gate_steps=100, texts_from=30_000, tuned_up_to=32

@@ -227,6 +227,27 @@ def test_every_rule_that_writes_on_a_schedule_is_tuned_over_the_same_ones():
     assert len(SCHEDULES) == 9 and SCHEDULES[0] == {"order": "random", "written_by": 0.6}
 
 
+def test_a_setting_can_be_tried_on_every_training(played):
+    """The mean over both denoisers, each on its half of the texts; on a task with one denoiser the first alone."""
+    settings, folder, _ = played
+    both = replace(settings, tune_all=True)
+    job = ardm.arena.Job("parity", "ReMDM cap", 4, 0, None, both, folder)
+    assert job.file != replace(job, settings=settings).file
+    ardm.arena._work(job)
+    tried = json.loads(job.file.read_text())["tried"]
+    rule = CONTESTANTS["ReMDM cap"]
+    for row, knobs in zip(tried, rule.grid, strict=True):
+        kits = [Kit(TASKS["parity"], settings, seed, folder / "models") for seed in (0, 1)]
+        halves = [play(TASKS["parity"], kit, rule, knobs, nfe=4, seed=ardm.arena.TUNING_SEED, count=3) for kit in kits]
+        assert row["quality"] == pytest.approx(sum(half["quality"] for half in halves) / 2)
+        assert row["count"] == 6
+    assert (len(both.tuners(TASKS["parity"])), len(both.tuners(TASKS["text8"])), len(settings.tuners(TASKS["parity"]))) == (
+        2,
+        1,
+        1,
+    )
+
+
 def test_other_texts_are_other_texts_of_the_same_trainings(played):
     settings, folder, _ = played
     new = replace(settings, texts_from=50)
