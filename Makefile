@@ -51,10 +51,13 @@ book: install
 	$(BIN)/ardm execute --into _build/executed
 	$(PY) book/build.py
 
+# With the template of the ablations, which is no page of the book.
+RECORDED := $(wildcard notebooks/*.ipynb) notebooks/ablations/run.ipynb
+
 record: install
-	$(BIN)/ardm execute --into _build/executed
-	$(BIN)/ardm record
-	cp _build/figures/fig-rewriting.png book/_static/rewriting.png
+	$(BIN)/ardm execute --into _build/executed $(RECORDED)
+	$(BIN)/ardm record --from _build/executed $(RECORDED)
+	cp _build/executed/figures/fig-rewriting.png book/_static/rewriting.png
 
 $(VENV)/.ardm-sweep: $(VENV)/.ardm-installed
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[sweep]"

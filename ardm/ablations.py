@@ -51,13 +51,13 @@ class InPlace(HideThenRefill):
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed of the base: fields of recipe, selection and rule; ``calls`` it is played with beside the settings'."""
+    """What is changed of the base: fields of recipe and selection; the rule with its ``knobs``; ``calls`` beside the settings'."""
 
     gate: Mapping[str, Any] = field(default_factory=dict)
     combine: str = "gate_only"
     select: Mapping[str, Any] = field(default_factory=dict)
     rule: type = HideThenRefill
-    knobs: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=lambda: {"order": ORDER})
     calls: tuple[int, ...] = ()
 
     def recipe(self, settings: Settings, seed: int) -> GateRecipe:
@@ -109,11 +109,11 @@ AXES = {
     "steps": _gates(quarter={"steps": RECOMMENDED.steps // 4}, triple={"steps": 3 * RECOMMENDED.steps}),
     "edit": {
         "in_place": Variant(rule=InPlace),
-        "overwrite": Variant(rule=Overwrite),  # the document's sampler: the gate decides when masks are written too
-        "no_finish": Variant(knobs={"finish": False}),
+        "overwrite": Variant(rule=Overwrite, knobs={}),  # the document's sampler: the gate decides when masks are written too
+        "no_finish": Variant(knobs={"order": ORDER, "finish": False}),
     },
     "order": {order: Variant(knobs={"order": order}) for order in ("random", "left")},
-    "written_by": {f"{share}": Variant(knobs={"written_by": share}) for share in (0.4, 0.8)},
+    "written_by": {f"{share}": Variant(knobs={"order": ORDER, "written_by": share}) for share in (0.4, 0.8)},
 }
 VARIANTS = {
     "base": Variant(calls=(4, 8, 16, 32)),
@@ -160,8 +160,7 @@ def ablate(name: str, kit: Kit, made: TrainedGate) -> list[dict[str, Any]]:
     """The rows of one cell: the variant on the kit's task with its trained gate, a row for each number of calls."""
     variant, task, calls = variant_named(name), kit.task, kit.settings.nfe or kit.task.nfe
     start = task.start(kit.settings.texts(task), seed=kit.seed, denoiser=kit.denoiser(), device=kit.device)
-    knobs = {"order": ORDER, **variant.knobs} if variant.rule is not Overwrite else {}
-    rule = variant.rule(made.gate.combined(variant.combine), replace(SELECTION, **variant.select), **knobs)
+    rule = variant.rule(made.gate.combined(variant.combine), replace(SELECTION, **variant.select), **variant.knobs)
     return [
         {"variant": name, "task": task.name, "nfe": nfe, "seed": kit.seed, "count": len(start.x)}
         | outcome(task, made.denoiser, rule, start, nfe=nfe, seed=kit.seed)

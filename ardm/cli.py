@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from ardm import __version__, runs
 from ardm.checks import GLUED
 from ardm.files import check_writable, write_whole
-from ardm.parameters import non_default, parse_assignments, read_parameters
+from ardm.parameters import non_default, parse_assignments, read_parameters, schema
 from ardm.provenance import provenance
 from ardm.types import InputError
 
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("parameters", help="list the parameters of a notebook")
     table.set_defaults(command=_parameters)
     table.add_argument("notebook", help="as for run")
+    table.add_argument("--schema", action="store_true", help="as a JSON schema")
 
     many = commands.add_parser("execute", help="execute the notebooks whose executed copy is out of date")
     many.set_defaults(command=_execute)
@@ -147,6 +148,9 @@ def _run(chosen: argparse.Namespace) -> None:
 def _parameters(chosen: argparse.Namespace) -> None:
     notebook = _find(chosen.notebook)
     declared = read_parameters(notebook)
+    if chosen.schema:
+        print(json.dumps(schema(declared, notebook.stem), ensure_ascii=False, indent=1))
+        return
     if not declared:
         print(f"{notebook.stem} takes no parameters")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +91,10 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     """Show ``fig`` in the notebook and keep it with its data.
 
     ``id`` starts with ``fig-`` and names the figure in the whole book. ``caption`` and ``alt`` (what a reader who cannot see it
-    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.csv`` and ``ID.json`` (words and
-    provenance), each whole, into ``folder``, by default ``_build/figures``, and closes the figure.
+    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.svg``, ``ID.pdf``, ``ID.csv``
+    and ``ID.json`` (words and provenance), each whole and the same each time, into ``folder``, and closes the figure.
+    ``folder`` is by default the one named by ``ARDM_FIGURES``, which ``ardm run`` and ``ardm execute`` set to ``figures`` beside
+    the executed notebook; without it, ``_build/figures``.
     """
     from IPython.display import display
 
@@ -102,17 +105,33 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
             raise InputError(f"{id}: {name}={words!r} says too little; write a sentence")
     if data.empty:
         raise InputError(f"{id}: the data behind it are empty")
-    picture = io.BytesIO()
-    fig.savefig(picture, format="png", metadata={"Software": None})
+    drawn = {kind: _drawn(fig, id, kind, metadata) for kind, metadata in FORMATS.items()}
     plt.close(fig)
-    folder = folder or Path(__file__).resolve().parent.parent / "_build" / "figures"
+    folder = folder or Path(os.environ.get("ARDM_FIGURES") or Path(__file__).resolve().parent.parent / "_build" / "figures")
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{id}.png", picture.getvalue())
+    for kind, content in drawn.items():
+        write_whole(folder / f"{id}.{kind}", content)
     write_whole(folder / f"{id}.csv", data.to_csv(index=False))
     words = {"id": id, "caption": caption, "alt": alt}
-    write_whole(folder / f"{id}.json", json.dumps({**words, "provenance": provenance()}, indent=1) + "\n")
-    bundle = {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": f"<figure {id}>"}
+    made = {**provenance(), "matplotlib": mpl.__version__}
+    write_whole(folder / f"{id}.json", json.dumps({**words, "provenance": made}, indent=1) + "\n")
+    bundle = {"image/png": base64.b64encode(drawn["png"]).decode(), "text/plain": f"<figure {id}>"}
     display(bundle, metadata={"ardm": {"figure": words}}, raw=True)
+
+
+# What matplotlib would write of itself and of the time of day, and what is written instead: nothing.
+FORMATS = {
+    "png": {"Software": None},
+    "svg": {"Creator": None, "Date": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+
+
+def _drawn(fig: Figure, id: str, kind: str, metadata: Mapping[str, None]) -> bytes:
+    file = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": id, "pdf.fonttype": 42}):  # ids that repeat; fonts that can be edited and searched
+        fig.savefig(file, format=kind, metadata=dict(metadata))
+    return file.getvalue()
 
 
 def forest(

@@ -81,6 +81,11 @@ class Features:
     time: Float[Tensor, "B L"]  # t / T, t from 1
     prior: Float[Tensor, "B L"]  # r
 
+    def joined(self, hidden: bool) -> Float[Tensor, "B L F"]:
+        """[h; signals; i/n; t/T; r] of each token, F = D + S + 3; without h, F = S + 3."""
+        columns = [self.signals, torch.stack([self.position, self.time, self.prior], dim=-1)]
+        return torch.cat([self.hidden, *columns] if hidden else columns, dim=-1)
+
 
 class LinearHead(nn.Module):
     """logit u = beta_0 + sum_s beta_s s, on the standardised signals s.
@@ -106,9 +111,7 @@ class LearnedHead(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(hidden + signals + 3, width), nn.SiLU(), nn.Linear(width, 1))
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
-        context = torch.stack([f.position, f.time, f.prior], dim=-1)
-        hidden = f.hidden if self.hidden else f.hidden[..., :0]
-        return self.mlp(torch.cat([hidden, f.signals, context], dim=-1)).squeeze(-1)
+        return self.mlp(f.joined(self.hidden > 0)).squeeze(-1)
 
 
 class AttentiveHead(nn.Module):
@@ -127,10 +130,7 @@ class AttentiveHead(nn.Module):
         self.readout = nn.Linear(width, 1)
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
-        context = torch.stack([f.position, f.time, f.prior], dim=-1)
-        hidden = f.hidden if self.hidden else f.hidden[..., :0]
-        tokens = self.read(torch.cat([hidden, f.signals, context], dim=-1))
-        return self.readout(self.norm(self.block(tokens))).squeeze(-1)
+        return self.readout(self.norm(self.block(self.read(f.joined(self.hidden > 0))))).squeeze(-1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from ardm.losses import bce, denoising_loss, expected_overwrites, relaxed_bernou
 from ardm.rules import HideThenRefill, Overwrite
 from ardm.sampling import draw, observe, refine
 from ardm.training import descend, optimiser_and_schedule
-from ardm.types import Action, Denoiser, Float, InputError, Int, Prediction, Rule, Step, at_least_one
+from ardm.types import Action, Denoiser, Float, InputError, Int, Prediction, Rule, Step, at_least_one, choices_of
 
 __all__ = [
     "GateRecipe",
@@ -94,9 +94,8 @@ class GateRecipe:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """What files of its gate are named after: the fields, less those younger than such files while at their default."""
-        younger = {"hidden": True, "width": 64}
-        return {name: value for name, value in asdict(self).items() if name not in younger or value != younger[name]}
+        """What files of its gate are named after."""
+        return choices_of(self, "hidden", "width")
 
     @property
     def end_to_end(self) -> bool:

@@ -27,6 +27,7 @@ __all__ = [
     "parse_assignments",
     "read_notebook",
     "read_parameters",
+    "schema",
     "validate",
     "write_notebook",
 ]
@@ -210,11 +211,20 @@ def validate(parameters: Sequence[Parameter], given: Mapping[str, Any], notebook
     return {p.name: getattr(accepted, f"field_{p.name}") for p in parameters if p.name in given}
 
 
+def schema(parameters: Sequence[Parameter], notebook: str) -> dict[str, Any]:
+    """What values a run of the notebook takes, as a JSON schema (draft 2020-12): types, ranges, defaults and meanings."""
+    found = _model(parameters).model_json_schema()
+    for field in found.get("properties", {}).values():
+        del field["title"]  # made from the name
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **found, "title": f"Parameters of {notebook}"}
+
+
 def _model(parameters: Sequence[Parameter]) -> Any:
     """A pydantic model of the declarations. The fields carry a prefix, so that a parameter may have any name, ``copy`` too."""
     from pydantic import ConfigDict, Field, create_model
 
-    fields = {f"field_{p.name}": (_annotation(p), Field(p.default, alias=p.name)) for p in parameters}
+    fields = {f"field_{p.name}": (_annotation(p), Field(p.default, alias=p.name, description=p.help)) for p in parameters}
     return create_model("Parameters", __config__=ConfigDict(strict=True, extra="forbid"), **fields)
 
 

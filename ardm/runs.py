@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -63,6 +64,8 @@ def execute(
 ) -> Result:
     """Run ``notebook`` in its own folder and put the executed copy at ``output``, whole or not at all.
 
+    The files of its figures lie in ``figures`` beside the copy.
+
     ``parameters``: typed values, validated first. ``timeout``: seconds a cell may take. Raises ``InputError`` before anything
     runs, ``RunFailed`` when a cell fails; the notebook up to there is then kept as ``<output stem>.failed.ipynb``.
     """
@@ -77,7 +80,8 @@ def execute(
     failed.unlink(missing_ok=True)
     start = time.perf_counter()
     try:
-        why = _run_cells(notebook, part, changed, progress, timeout)
+        with _environment(ARDM_FIGURES=str(output.resolve().parent / "figures")):
+            why = _run_cells(notebook, part, changed, progress, timeout)
         executed = steady(read_notebook(part))
         seconds = round(time.perf_counter() - start, 1)
         executed["metadata"]["ardm"] = {"key": key, "parameters": changed, "seconds": seconds}
@@ -87,6 +91,18 @@ def execute(
     if why:
         raise RunFailed(f"{notebook.stem} failed in {why}; the notebook up to there is {failed}")
     return Result(notebook, output, key, seconds)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """These variables for the kernels started within."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress: bool, timeout: int | None) -> str:
@@ -167,7 +183,7 @@ def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
             while waiting and len(running) < jobs:
                 notebook, output = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
-                child = context.Process(target=_run_child, args=(notebook, output, threads, theirs))
+                child = context.Process(target=_run_child, args=(notebook, output, dict(os.environ), threads, theirs))
                 print(f"{'':{2 * len(str(len(tasks))) + 3}} {notebook.stem} starts", flush=True)
                 child.start()
                 theirs.close()  # the child alone holds this end now: its death ends the pipe
@@ -183,7 +199,9 @@ def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
     return failures
 
 
-def _run_child(notebook: Path, output: Path, threads: int, say: Connection) -> None:
+def _run_child(notebook: Path, output: Path, environment: dict[str, str], threads: int, say: Connection) -> None:
+    os.environ.clear()  # it is as old as the server's first child
+    os.environ.update(environment)
     os.setsid()  # Ctrl-C in a terminal reaches the parent alone, which then stops its children
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -23,7 +23,7 @@ from ardm.files import check_writable, whole
 from ardm.losses import denoising_loss
 from ardm.prior import prior_logit
 from ardm.provenance import provenance
-from ardm.types import Denoiser, Float, InputError, Int, at_least_one
+from ardm.types import Denoiser, Float, InputError, Int, at_least_one, choices_of
 
 __all__ = [
     "PUBLISHED",
@@ -78,9 +78,8 @@ class DenoiserRecipe:
 
     @property
     def choices(self) -> dict[str, Any]:
-        """The fields, less those younger than the published models while at their default: so their keys stay."""
-        younger = {"causal": False, "grid": False, "precision": "float32"}
-        return {name: value for name, value in asdict(self).items() if name not in younger or value != younger[name]}
+        """What its key is made of."""
+        return choices_of(self, "causal", "grid", "precision")
 
     def shape(self, vocab_size: int) -> Shape:
         """The sizes of its transformer."""

@@ -7,8 +7,8 @@ mask is the one extra *input* id ``V``: a denoiser reads it and has no logit for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,7 +18,19 @@ try:  # annotations only: checked under pytest, not needed to run
 except ImportError:  # pragma: no cover
     Bool = Float = Int = object
 
-__all__ = ["Action", "Bool", "Denoiser", "Float", "InputError", "Int", "Prediction", "Rule", "Step", "at_least_one"]
+__all__ = [
+    "Action",
+    "Bool",
+    "Denoiser",
+    "Float",
+    "InputError",
+    "Int",
+    "Prediction",
+    "Rule",
+    "Step",
+    "at_least_one",
+    "choices_of",
+]
 
 
 class InputError(ValueError):
@@ -30,6 +42,15 @@ def at_least_one(thing: object, *names: str) -> None:
     for name in names:
         if getattr(thing, name) < 1:
             raise InputError(f"{name}={getattr(thing, name)}: it is at least 1")
+
+
+def choices_of(recipe: object, *younger: str) -> dict[str, Any]:
+    """What files are named after: the fields of a recipe, less the ``younger`` ones while at their default.
+
+    A field added after files were named leaves their names as they are.
+    """
+    defaults = {field.name: field.default for field in fields(recipe)}
+    return {name: value for name, value in asdict(recipe).items() if name not in younger or value != defaults[name]}
 
 
 @dataclass(frozen=True)

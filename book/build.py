@@ -8,8 +8,6 @@ place only when it is whole and has passed the checks below, so an interrupted o
 from __future__ import annotations
 
 import argparse
-import ast
-import copy
 import hashlib
 import importlib.metadata
 import json
@@ -18,16 +16,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import vendor
-import yaml
+from gallery import Figure
+from identity import identity
+from staging import stage
 from vendor import BookError
-
-from ardm.checks import GLUED
 
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = "build.json"  # inside the built book: they come and go together
@@ -35,145 +32,9 @@ STAMP = "build.json"  # inside the built book: they come and go together
 TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex")
 
 
-# ---------------------------------------------------------------------------------------------------------------- staging
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A numbered figure: ``page`` is the notebook's path without suffix, as in ``_toc.yml``."""
-
-    id: str
-    page: str
-
-
-def toc_entries(toc: dict) -> list[str]:
-    """The pages a table of contents names, in order."""
-
-    def walk(node: object) -> Iterator[str]:
-        if isinstance(node, dict):
-            for key in ("root", "file"):
-                if key in node:
-                    yield node[key]
-            for key in ("parts", "chapters", "sections", "subtrees", "entries"):
-                yield from walk(node.get(key, []))
-        elif isinstance(node, list):
-            for item in node:
-                yield from walk(item)
-
-    return list(walk(toc))
-
-
-def is_picture(output: dict) -> bool:
-    return "image/png" in output.get("data", {})
-
-
-def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
-    """A copy of an executed notebook in which each published figure is numbered, captioned and described.
-
-    ``ardm.figures.publish`` leaves ``{"ardm": {"figure": {"id", "caption", "alt"}}}`` in the metadata of its output. MyST-NB takes
-    these words per cell, and would wrap every other rich output of the cell as well, so a cell with a figure and more is split.
-    """
-    staged = copy.deepcopy(notebook)
-    cells, figures, faults = [], [], []
-    for number, cell in enumerate(staged["cells"]):
-        groups: list[list[dict]] = [[]]
-        for output in cell.get("outputs", []):
-            if is_picture(output):
-                groups += [[output], []]
-            else:
-                groups[-1].append(output)
-        groups = [group for group in groups if group] or [[]]
-        for part, group in enumerate(groups):
-            piece = cell if len(groups) == 1 else copy.deepcopy(cell)
-            if cell["cell_type"] == "code":
-                piece["outputs"] = group
-            if part:
-                tags = piece["metadata"].get("tags", [])
-                piece["metadata"]["tags"] = [*(tag for tag in tags if tag != "hide-input"), "remove-input"]
-                piece["source"] = "# outputs, continued"  # never shown; MyST-NB drops a cell without source
-                if "id" in cell:
-                    piece["id"] = f"{cell['id'][:56]}-part{part}"
-            if group and is_picture(group[0]):
-                words = group[0].get("metadata", {}).get("ardm", {}).get("figure", {})
-                missing = [key for key in ("id", "caption", "alt") if not str(words.get(key) or "").strip()]
-                if missing:
-                    faults.append(f"{page}, cell {number}: a figure without {', '.join(missing)} (use ardm.figures.publish)")
-                else:
-                    if not re.fullmatch(r"[a-z][a-z0-9-]*", words["id"]):
-                        faults.append(f"{page}, cell {number}: figure id {words['id']!r} (use a-z, 0-9 and hyphens)")
-                    piece["metadata"]["mystnb"] = {
-                        **piece["metadata"].get("mystnb", {}),
-                        "figure": {"caption": words["caption"], "name": words["id"]},
-                        "image": {"alt": words["alt"]},
-                    }
-                    figures.append(Figure(words["id"], page))
-            cells.append(piece)
-    if faults:
-        raise BookError("\n".join(faults))
-    staged["cells"] = cells
-    return staged, figures
-
-
-def glued(notebook: dict) -> dict[str, str]:
-    """The texts that ``ardm.checks`` stated in an executed notebook, by key."""
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    texts = {
-        output.get("metadata", {}).get("scrapbook", {}).get("name"): output.get("data", {}).get(GLUED + "text/plain")
-        for output in outputs
-    }
-    return {key: ast.literal_eval(text) for key, text in texts.items() if key and text}
-
-
-def repeated_ids(figures: list[Figure]) -> list[str]:
-    """One line for each figure id that stands on more than one figure."""
-    pages: dict[str, list[str]] = {}
-    for figure in figures:
-        pages.setdefault(figure.id, []).append(figure.page)
-    return [f"figure id {id!r} is used {len(where)} times: {', '.join(where)}" for id, where in pages.items() if len(where) > 1]
-
-
-def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Figure]]:
-    """Fill ``source`` with everything Jupyter Book reads. Returns the pages and the figures.
-
-    The numbers that a notebook states are handed to every page as a substitution named after it: ``{{ sampling["floor-04"] }}``.
-    """
-    shutil.rmtree(source, ignore_errors=True)
-    source.mkdir(parents=True)
-    shutil.copy(root / "_toc.yml", source / "_toc.yml")
-    shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__", "LICENSE.md", ".*"))
-    entries = toc_entries(yaml.safe_load((root / "_toc.yml").read_text()))
-    figures, faults, numbers = [], [], {}
-    for entry in entries:
-        if not entry.startswith("notebooks/"):
-            continue
-        name = Path(entry).name + ".ipynb"
-        if not (executed / name).is_file():
-            faults.append(
-                f"{name} has not been executed: `ardm execute --into _build/executed` does it, and `make book` calls that"
-            )
-            continue
-        try:
-            notebook, found = stage_notebook(json.loads((executed / name).read_text("utf8")), entry)
-        except BookError as error:
-            faults.append(str(error))
-            continue
-        figures += found
-        numbers[re.sub(r"^\d+_", "", Path(entry).name)] = glued(notebook)
-        path = source / f"{entry}.ipynb"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf8")
-    faults += repeated_ids(figures)
-    if faults:
-        raise BookError("\n".join(faults))
-    config = yaml.safe_load((root / "_config.yml").read_text("utf8"))
-    config.setdefault("parse", {})["myst_substitutions"] = numbers
-    (source / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=True), "utf8")
-    return entries, figures
-
-
 def fingerprint(source: Path) -> str:
-    """A digest of the staged files, this script and the versions of the tools."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    """A digest of the staged files, these scripts and the versions of the tools."""
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     digest.update(json.dumps({tool: importlib.metadata.version(tool) for tool in TOOLS}).encode())
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(source).as_posix()}\0{path.stat().st_size}\0".encode())
@@ -218,6 +79,7 @@ class Page(HTMLParser):
         super().__init__()
         self.outside: list[str] = []
         self.ids: set[str] = set()
+        self.links: list[str] = []  # to pages and to what a page loads
         self.outputs = 0
         self.headings = 0
         self._in_style = False
@@ -232,6 +94,9 @@ class Page(HTMLParser):
             parts = [part.split()[0] for part in value.split(",") if part.strip()] if name == "srcset" else [value]
             self.outside += [f"<{tag} {name}> {part}" for part in parts if is_outside(part)]
         self.outside += [f"<{tag} style> {reference}" for reference in outside_in_css(values.get("style") or "")]
+        self.links += [value for name, value in found if name != "srcset" and value]
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
         if values.get("id"):
             self.ids.add(values["id"])
         classes = (values.get("class") or "").split()
@@ -258,9 +123,26 @@ def outside_references(html: Path) -> list[str]:
     return lines
 
 
+def broken_links(html: Path) -> list[str]:
+    """One line for each link, picture, script or stylesheet of a page that leads to no file or to no place in it."""
+    pages = {path: Page(path.read_text("utf8")) for path in sorted(html.rglob("*.html")) if "_static" not in path.parts}
+    lines = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if not target.is_file():
+                lines.append(f"{path.relative_to(html)}: {link} leads to no file")
+            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids:
+                lines.append(f"{path.relative_to(html)}: {link} leads to no place on its page")
+    return list(dict.fromkeys(lines))
+
+
 def empty_pages(html: Path, entries: list[str], figures: list[Figure]) -> list[str]:
     """One line for each page that is missing or empty, or lacks a figure its notebook published."""
-    lines = [] if (html / "index.html").is_file() else ["index.html is missing"]
+    lines = []
     for entry in entries:
         path = html / f"{entry}.html"
         if not path.is_file():
@@ -292,6 +174,30 @@ def jupyter_book(source: Path, work: Path) -> Path:
     return work / "_build" / "html"
 
 
+FRONT = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="{icon}">
+<meta http-equiv="refresh" content="0; url={url}">
+</head>
+<body><p><a href="{url}">{title}</a></p></body>
+</html>
+"""
+"""A page that leads to another. Jupyter Book's own ``index.html`` has no title and no icon, which a browser then asks for."""
+
+
+def lead_on(html: Path, title: str, first: str, figures: list[Figure]) -> None:
+    """``index.html`` leads to the first page and ``figures/ID.html`` to a figure, wherever it moves: that is its address."""
+    icon = "_static/favicon.svg"
+    (html / "index.html").write_text(FRONT.format(title=title, url=f"{first}.html", icon=icon), "utf8")
+    (html / "figures").mkdir()
+    for figure in figures:
+        page = FRONT.format(title=f"{figure.id}: {title}", url=f"../{figure.page}.html#{figure.id}", icon=f"../{icon}")
+        (html / "figures" / f"{figure.id}.html").write_text(page, "utf8")
+
+
 def swap(fresh: Path, html: Path) -> None:
     """Put the folder ``fresh`` in the place of ``html``: at every moment that place holds a whole book or none."""
     old = html.with_name(html.name + ".old")
@@ -320,8 +226,10 @@ def build(root: Path = ROOT) -> None:
         return
     print(f"book: building {len(entries)} pages, {len(figures)} numbered figures", flush=True)
     fresh = jupyter_book(source, work)
+    lead_on(fresh, identity(root).title, entries[0], figures)
     faults = empty_pages(fresh, entries, figures)
     faults += [f"loaded from outside: {line}" for line in outside_references(fresh)]
+    faults += broken_links(fresh.resolve())
     if faults:
         raise BookError("\n".join(faults))
     (fresh / STAMP).write_text(json.dumps({"fingerprint": mark, "pages": entries}, indent=1) + "\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import importlib.util
+import io
 import json
 import shutil
 import sys
@@ -11,15 +13,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
-sys.path.insert(0, str(ROOT / "book"))  # as when the script is run: vendor.py lies beside it
+sys.path.insert(0, str(ROOT / "book"))  # as when the script is run: what it imports lies beside it
 spec = importlib.util.spec_from_file_location("book_build", ROOT / "book" / "build.py")
 book = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = book  # dataclasses look their module up
 spec.loader.exec_module(book)
+gallery, staging = sys.modules["gallery"], sys.modules["staging"]
 
+RUN = {"key": "0" * 64, "parameters": {}, "seconds": 12.3}
 WORDS = {"id": "fig-one", "caption": "Validity against calls.", "alt": "A rising line."}
 
 
@@ -27,7 +32,7 @@ def picture(words: dict | None = WORDS) -> dict:
     metadata = {"ardm": {"figure": dict(words)}} if words is not None else {}
     return {
         "output_type": "display_data",
-        "data": {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"},
+        "data": {"image/png": PICTURE, "text/plain": "<Figure>"},
         "metadata": metadata,
     }
 
@@ -52,7 +57,17 @@ def notebook(*outputs: dict, **metadata: object) -> dict:
             "outputs": list(outputs),
         },
     ]
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return {"cells": cells, "metadata": {"ardm": RUN}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def square() -> str:
+    """A white picture in base64, twice as wide as those in the list of figures."""
+    file = io.BytesIO()
+    Image.new("RGB", (640, 320), "white").save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+PICTURE = square()
 
 
 # ------------------------------------------------------------------------------------------------------------- staging
@@ -61,8 +76,9 @@ def notebook(*outputs: dict, **metadata: object) -> dict:
 def test_a_figure_gets_number_caption_and_alt_text() -> None:
     source = notebook(picture())
     before = copy.deepcopy(source)
-    staged, figures = book.stage_notebook(source, "notebooks/a")
-    assert figures == [book.Figure("fig-one", "notebooks/a")]
+    staged, figures = staging.stage_notebook(source, "notebooks/a")
+    caption, alt = WORDS["caption"], WORDS["alt"]
+    assert figures == [book.Figure("fig-one", "notebooks/a", caption, alt, cell="plot", code="plot()", picture=PICTURE)]
     assert staged["cells"][1]["metadata"]["mystnb"] == {
         "figure": {"caption": "Validity against calls.", "name": "fig-one"},
         "image": {"alt": "A rising line."},
@@ -72,12 +88,12 @@ def test_a_figure_gets_number_caption_and_alt_text() -> None:
 
 def test_a_notebook_without_figures_is_unchanged() -> None:
     source = notebook(printed(), table())
-    assert book.stage_notebook(source, "notebooks/a") == (source, [])
+    assert staging.stage_notebook(source, "notebooks/a") == (source, [])
 
 
 def test_a_figure_cell_with_more_outputs_is_split_in_order() -> None:
     second = {**WORDS, "id": "fig-two"}
-    staged, figures = book.stage_notebook(
+    staged, figures = staging.stage_notebook(
         notebook(printed(), picture(), table(), picture(second), tags=["hide-input"]), "notebooks/a"
     )
     cells = staged["cells"][1:]
@@ -98,17 +114,17 @@ def test_a_figure_cell_with_more_outputs_is_split_in_order() -> None:
 def test_a_figure_without_a_word_is_refused(missing: str) -> None:
     words = {**WORDS, missing: "  "}
     with pytest.raises(book.BookError, match=rf"notebooks/a, cell 1: a figure without {missing} "):
-        book.stage_notebook(notebook(picture(words)), "notebooks/a")
+        staging.stage_notebook(notebook(picture(words)), "notebooks/a")
 
 
 def test_a_picture_that_was_not_published_is_refused() -> None:
     with pytest.raises(book.BookError, match="without id, caption, alt"):
-        book.stage_notebook(notebook(picture(None)), "notebooks/a")
+        staging.stage_notebook(notebook(picture(None)), "notebooks/a")
 
 
 def test_an_id_that_cannot_be_a_link_is_refused() -> None:
     with pytest.raises(book.BookError, match="figure id 'Fig One'"):
-        book.stage_notebook(notebook(picture({**WORDS, "id": "Fig One"})), "notebooks/a")
+        staging.stage_notebook(notebook(picture({**WORDS, "id": "Fig One"})), "notebooks/a")
 
 
 def tree(root: Path, **notebooks: dict) -> Path:
@@ -117,24 +133,51 @@ def tree(root: Path, **notebooks: dict) -> Path:
     (root / "book" / "index.md").write_text("# Index\n")
     (root / "book" / "build.py").write_text("")
     (root / "_config.yml").write_text("title: t\n")
+    (root / "CITATION.cff").write_text(CITED)
     chapters = "".join(f"  - file: notebooks/{name}\n" for name in notebooks)
     (root / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{chapters}")
     executed = root / "_build" / "executed"
     executed.mkdir(parents=True)
     for name, content in notebooks.items():
         (executed / f"{name}.ipynb").write_text(json.dumps(content))
+    (executed / "figures").mkdir()
+    for kind in gallery.FILES:
+        (executed / "figures" / f"fig-one.{kind}").write_text(f"a {kind}")
+    (executed / "figures" / "fig-one.png").write_bytes(base64.b64decode(PICTURE))
+    (executed / "figures" / "fig-one.json").write_text(json.dumps({**WORDS, "provenance": {"commit": "0123456789ab"}}))
     return executed
+
+
+CITED = """\
+title: On gates
+authors: [{name: The authors}]
+version: 1.2.3
+date-released: 2026-02-01
+"""
 
 
 def test_stage_takes_the_executed_notebooks_and_leaves_scripts_out(tmp_path: Path) -> None:
     executed = tree(tmp_path, a=notebook(picture()), b=notebook(printed()))
-    entries, figures = book.stage(tmp_path, executed, tmp_path / "source")
+    entries, figures = staging.stage(tmp_path, executed, tmp_path / "source")
     assert entries == ["book/index", "notebooks/a", "notebooks/b"]
     assert [figure.page for figure in figures] == ["notebooks/a"]
     staged = sorted(
         path.relative_to(tmp_path / "source").as_posix() for path in (tmp_path / "source").rglob("*") if path.is_file()
     )
-    assert staged == ["_config.yml", "_toc.yml", "book/index.md", "notebooks/a.ipynb", "notebooks/b.ipynb"]
+    assert [name for name in staged if "_static" not in name] == [
+        "_config.yml",
+        "_toc.yml",
+        "book/index.md",
+        "figures.json",
+        "notebooks/a.ipynb",
+        "notebooks/b.ipynb",
+    ]
+    kept = {path.name: path for path in (tmp_path / "source" / gallery.FOLDER).rglob("*") if path.is_file()}
+    assert set(kept) == {f"fig-one.{kind}" for kind in gallery.FILES}  # and a small one in a folder of its own
+    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (320, 160)
+    facts = json.loads((tmp_path / "source" / "figures.json").read_text())["fig-one"]
+    assert (facts["notebook"], facts["cell"], facts["code"]) == ("notebooks/a.ipynb", "plot", "plot()")
+    assert (facts["command"], facts["provenance"]) == (".venv/bin/ardm run a", {"commit": "0123456789ab"})
 
 
 def test_numbers_of_the_notebooks_reach_every_page(tmp_path: Path) -> None:
@@ -145,22 +188,45 @@ def test_numbers_of_the_notebooks_reach_every_page(tmp_path: Path) -> None:
         "metadata": {"scrapbook": {"name": "valid-share", "mime_prefix": "application/papermill.record/"}},
     }
     executed = tree(tmp_path, **{"01_one": notebook(printed(), stated), "b": notebook(printed())})
-    book.stage(tmp_path, executed, tmp_path / "source")
+    staging.stage(tmp_path, executed, tmp_path / "source")
     config = yaml.safe_load((tmp_path / "source" / "_config.yml").read_text())
-    assert config == {"title": "t", "parse": {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}}}}
+    times = config["parse"]["myst_substitutions"].pop("run_times")
+    assert config["title"] == "t"
+    assert config["parse"] == {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}}}
+    assert times.splitlines()[2:] == [
+        "| {doc}`../notebooks/01_one` | 12 |",
+        "| {doc}`../notebooks/b` | 12 |",
+        "| all, one after the other | 25 |",
+    ]
 
 
 def test_two_figures_with_one_id_are_refused(tmp_path: Path) -> None:
     executed = tree(tmp_path, a=notebook(picture()), b=notebook(picture()))
     with pytest.raises(book.BookError, match=r"'fig-one' is used 2 times: notebooks/a, notebooks/b"):
-        book.stage(tmp_path, executed, tmp_path / "source")
+        staging.stage(tmp_path, executed, tmp_path / "source")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda folder: (folder / "fig-one.svg").unlink(), r"fig-one\.svg missing in figures/: run `ardm execute --force a`"),
+        (lambda folder: (folder / "fig-one.json").unlink(), r"fig-one\.json missing"),
+        (lambda folder: (folder / "fig-one.csv").unlink(), r"fig-one\.csv missing"),
+        (lambda folder: (folder / "fig-one.png").write_bytes(b""), r"fig-one\.png is of another run than the page"),
+    ],
+)
+def test_a_figure_without_its_files_is_refused(tmp_path: Path, harm, said: str) -> None:
+    executed = tree(tmp_path, a=notebook(picture()))
+    harm(executed / "figures")
+    with pytest.raises(book.BookError, match=said):
+        staging.stage(tmp_path, executed, tmp_path / "source")
 
 
 def test_a_notebook_that_was_not_executed_is_named(tmp_path: Path) -> None:
     executed = tree(tmp_path, a=notebook(printed()))
     (executed / "a.ipynb").unlink()
     with pytest.raises(book.BookError, match=r"a\.ipynb has not been executed"):
-        book.stage(tmp_path, executed, tmp_path / "source")
+        staging.stage(tmp_path, executed, tmp_path / "source")
 
 
 def test_the_fingerprint_sees_contents_and_names(tmp_path: Path) -> None:
@@ -176,14 +242,14 @@ def test_the_fingerprint_sees_contents_and_names(tmp_path: Path) -> None:
 def test_toc_entries_are_found_at_every_depth() -> None:
     sections = {"file": "b", "sections": [{"file": "c"}]}
     toc = {"root": "a", "parts": [{"caption": "P", "chapters": [sections]}, {"caption": "Q", "chapters": [{"file": "d"}]}]}
-    assert book.toc_entries(toc) == ["a", "b", "c", "d"]
+    assert staging.toc_entries(toc) == ["a", "b", "c", "d"]
 
 
 def test_the_table_of_contents_names_files_that_exist() -> None:
-    entries = book.toc_entries(yaml.safe_load((ROOT / "_toc.yml").read_text()))
+    entries = staging.toc_entries(yaml.safe_load((ROOT / "_toc.yml").read_text()))
     assert len(entries) == len(set(entries))
     lost = [entry for entry in entries if not any((ROOT / f"{entry}{suffix}").is_file() for suffix in (".md", ".ipynb"))]
-    assert lost == []
+    assert lost == [gallery.LIST]  # which is written by the build
 
 
 # -------------------------------------------------------------------------------------------------------------- checks
@@ -234,6 +300,26 @@ def test_an_outside_reference_in_a_stylesheet_is_found(tmp_path: Path) -> None:
     assert book.outside_references(tmp_path) == ["a.css: https://a.example/x.css"]
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('<a href="b.html">b</a><a href="../index.html#top">top</a><a href="#here" id="here">here</a>', []),
+        ('<a href="https://a.example/nowhere">out</a><a href="mailto:a@a.example">a</a><img src="data:,x">', []),
+        ('<a href="c.html">c</a>', ["deep/a.html: c.html leads to no file"]),
+        ('<a href="../index.html#nowhere">x</a>', ["deep/a.html: ../index.html#nowhere leads to no place on its page"]),
+        ('<a href="#nowhere">x</a><a href="#nowhere">y</a>', ["deep/a.html: #nowhere leads to no place on its page"]),
+        ('<img src="lost.png">', ["deep/a.html: lost.png leads to no file"]),
+        ('<link rel="stylesheet" href="lost.css?v=1">', ["deep/a.html: lost.css?v=1 leads to no file"]),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_found(body: str, said: list[str], tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "index.html").write_text('<h1 id="top">T</h1>')
+    (tmp_path / "deep" / "a.html").write_text(body)
+    (tmp_path / "deep" / "b.html").write_text("")
+    assert book.broken_links(tmp_path) == said
+
+
 def pages(html: Path, body: str) -> list[str]:
     (html / "notebooks").mkdir()
     (html / "index.html").write_text("")
@@ -258,7 +344,7 @@ def test_an_empty_page_is_caught(body: str, said: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_page_is_caught(tmp_path: Path) -> None:
-    assert book.empty_pages(tmp_path, ["book/index"], []) == ["index.html is missing", "book/index: no page was built"]
+    assert book.empty_pages(tmp_path, ["book/index"], []) == ["book/index: no page was built"]
 
 
 # --------------------------------------------------------------------------------------------------------------- build

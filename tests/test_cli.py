@@ -151,6 +151,13 @@ def test_parameters_are_listed(notebooks, capsys):
     assert row.split() == ["steps", "int", "3", "in", "[1,", "10]", "steps"]
 
 
+def test_parameters_are_written_as_a_schema(notebooks, capsys):
+    write(notebooks / "05_training.ipynb", "1")
+    assert main(["parameters", "05", "--schema"]) == 0
+    steps = json.loads(capsys.readouterr().out)["properties"]["steps"]
+    assert steps == {"default": 3, "description": "steps", "maximum": 10, "minimum": 1, "type": "integer"}
+
+
 def test_execute_and_record_fill_the_stored_notebook(notebooks, capsys):
     notebook = write(notebooks / "05_training.ipynb", "print(steps)")
     assert main(["execute"]) == 0

@@ -1,6 +1,8 @@
 """A published figure: shown with its words, kept with its data, the same bytes each time."""
 
 import json
+import re
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pandas as pd
@@ -35,17 +37,21 @@ def figure():
 def test_publish_shows_keeps_and_repeats(tmp_path, shown):
     style()
     publish(figure(), id="fig-points", data=DATA, folder=tmp_path, **WORDS)
-    assert {p.name for p in tmp_path.iterdir()} == {"fig-points.png", "fig-points.csv", "fig-points.json"}
-    picture = (tmp_path / "fig-points.png").read_bytes()
-    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
-    assert b"Software" not in picture  # a version of matplotlib would change the bytes
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(kept) == {f"fig-points.{kind}" for kind in ("png", "svg", "pdf", "csv", "json")}
+    assert kept["fig-points.png"][:8] == b"\x89PNG\r\n\x1a\n"
+    assert kept["fig-points.pdf"][:5] == b"%PDF-"
+    assert ElementTree.fromstring(kept["fig-points.svg"]).tag == "{http://www.w3.org/2000/svg}svg"
+    for kind in ("png", "svg", "pdf"):  # a version of matplotlib or a date would change the bytes
+        assert not re.search(rb"Software|Matplotlib v|CreationDate|dc:date", kept[f"fig-points.{kind}"]), kind
     assert pd.read_csv(tmp_path / "fig-points.csv").equals(DATA)
-    kept = json.loads((tmp_path / "fig-points.json").read_text())
-    assert kept["alt"] == WORDS["alt"] and kept["provenance"]["torch"] == torch.__version__.split("+")[0]
+    facts = json.loads(kept["fig-points.json"])
+    assert facts["alt"] == WORDS["alt"] and facts["provenance"]["torch"] == torch.__version__.split("+")[0]
+    assert facts["provenance"]["matplotlib"] == mpl.__version__
     bundle, options = shown[0]
     assert options["metadata"] == {"ardm": {"figure": {"id": "fig-points", **WORDS}}}
     publish(figure(), id="fig-points", data=DATA, folder=tmp_path, **WORDS)
-    assert (tmp_path / "fig-points.png").read_bytes() == picture
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
     assert shown[1][0] == bundle
     assert not plt.get_fignums()
 
@@ -64,6 +70,12 @@ def test_a_figure_without_words_or_data_is_refused(tmp_path, shown, change, name
         publish(figure(), **{"id": "fig-points", "data": DATA, "folder": tmp_path, **WORDS, **change})
     assert not shown and not list(tmp_path.iterdir())
     plt.close("all")
+
+
+def test_without_a_folder_the_files_lie_where_the_run_says(tmp_path, shown, monkeypatch):
+    monkeypatch.setenv("ARDM_FIGURES", str(tmp_path / "run" / "figures"))
+    publish(figure(), id="fig-points", data=DATA, **WORDS)
+    assert (tmp_path / "run" / "figures" / "fig-points.svg").is_file()
 
 
 def marks(ax):

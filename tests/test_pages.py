@@ -20,7 +20,12 @@ import pytest
 
 HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
 SHELLS = {"genindex.html", "search.html", "index.html", "py-modindex.html"}  # made by Sphinx, without text of ours
-PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
+LEADING = "figures"  # the folder of pages that only lead to a figure
+PAGES = sorted(
+    path.relative_to(HTML).as_posix()
+    for path in HTML.rglob("*.html")
+    if not {"_static", LEADING} & set(path.relative_to(HTML).parts)
+)
 REQUIRED = os.environ.get("ARDM_REQUIRE_BROWSER") == "1"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}

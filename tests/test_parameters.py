@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from ardm.parameters import non_default, parse_assignments, read_parameters, validate
+from ardm.parameters import non_default, parse_assignments, read_parameters, schema, validate
 from ardm.types import InputError
 
 DECLARED = """\
@@ -196,6 +197,32 @@ def test_texts_that_are_no_such_value_are_refused(declared, texts):
 def test_a_value_equal_to_its_default_changes_nothing(declared):
     values = parse_assignments(declared, ["nfe=8", "steps=300"], "05_training")
     assert non_default(declared, values) == {"nfe": [8]}
+
+
+def test_the_schema_is_one_and_accepts_what_a_run_accepts(declared):
+    said = schema(declared, "05_training")
+    Draft202012Validator.check_schema(said)
+    assert said["title"] == "Parameters of 05_training"
+    rate = said["properties"]["rate"]
+    assert (rate["description"], rate["default"], rate["type"]) == ("learning rate, the largest", 1.0, "number")
+    good = [{}, {"steps": 1}, {"corpus": "tinyshakespeare", "fast": True}, {"nfe": [1, 4096]}, {"rate": 1}]
+    bad = [
+        {"steps": 0},
+        {"steps": "7"},
+        {"corpus": "novel"},
+        {"nfe": []},
+        {"nfe": [0]},
+        {"rate": 0},
+        {"shares": [2.0]},
+        {"stepz": 1},
+    ]
+    for given in good:
+        validate(declared, given, "05_training")
+        assert Draft202012Validator(said).is_valid(given)
+    for given in bad:
+        with pytest.raises(InputError):
+            validate(declared, given, "05_training")
+        assert not Draft202012Validator(said).is_valid(given)
 
 
 def test_the_package_imports_without_the_tools_of_the_book():

@@ -195,6 +195,24 @@ def test_only_stale_copies_are_executed_and_one_failure_stops_no_other(notebooks
     assert [result.ran for result in execute_stale([good, other], into)] == [False, False]
 
 
+def test_the_figures_of_a_run_lie_beside_its_copy(notebooks, tmp_path, monkeypatch):
+    monkeypatch.delenv("ARDM_FIGURES", raising=False)
+    notebook = write(notebooks / "a.ipynb", "import os\nprint(os.environ['ARDM_FIGURES'])")
+    execute(notebook, tmp_path / "run" / "a.ipynb", progress=False)
+    assert text_of(tmp_path / "run" / "a.ipynb") == f"{tmp_path / 'run' / 'figures'}\n"
+    assert "ARDM_FIGURES" not in os.environ
+
+
+def test_notebooks_run_in_the_environment_of_the_call(notebooks, tmp_path, monkeypatch):
+    """Not in that of the first call of this process, which started the server that the others are forked from."""
+    notebook, said = write(notebooks / "a.ipynb", "import os\nprint(os.environ.get('ARDM_SAID'))"), []
+    for word in ("one", "two"):
+        monkeypatch.setenv("ARDM_SAID", word)
+        execute_stale([notebook], tmp_path / "executed", force=True)
+        said.append(text_of(tmp_path / "executed" / "a.ipynb"))
+    assert said == ["one\n", "two\n"]
+
+
 def test_the_longest_starts_first_and_bad_requests_are_refused(notebooks, tmp_path, monkeypatch):
     names = [write(notebooks / f"{name}.ipynb", "1") for name in "abc"]
     for notebook, seconds in zip(names[:2], (1, 9), strict=True):

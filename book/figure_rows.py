@@ -1,0 +1,82 @@
+"""A Sphinx extension: under each numbered figure a row of its files, source, parameters and citation.
+
+``figure_index`` names the JSON file that :func:`gallery.gather` returned. A numbered figure that is not in it stops the build.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from docutils import nodes
+from gallery import first_sentence
+from identity import Identity, bibtex
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.highlighting import PygmentsBridge
+
+FILES = {"png": "PNG", "svg": "SVG", "pdf": "PDF", "csv": "Data (CSV)"}
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_config_value("figure_index", "", "env")
+    app.add_config_value("figure_book", {}, "env")
+    app.connect("doctree-read", add_rows)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def add_rows(app: Sphinx, doctree: nodes.document) -> None:
+    index, page = json.loads(Path(app.config.figure_index).read_text("utf8")), app.env.docname
+    book = Identity(**app.config.figure_book)
+    for figure in list(doctree.findall(nodes.figure)):
+        named = [name for name in figure["ids"] if name.startswith("fig-")]
+        if not named:
+            continue
+        id = next((id for id in (*named, *_pictured(figure)) if id in index), None)
+        if id is None:
+            raise ExtensionError(f"{page}: figure {named[0]} has no data and no provenance: make it with ardm.figures.publish")
+        if not all(image.get("alt", "").strip() for image in figure.findall(nodes.image)):
+            raise ExtensionError(f"{page}: figure {named[0]} has no alternative text")
+        root = "../" * page.count("/")
+        figure.parent.insert(figure.parent.index(figure) + 1, nodes.raw("", row(id, index[id], root, book), format="html"))
+
+
+def _pictured(figure: nodes.figure) -> list[str]:
+    """The figures whose picture it shows, as a page does that is no notebook."""
+    return [PurePosixPath(image["uri"]).stem for image in figure.findall(nodes.image)]
+
+
+def row(id: str, facts: dict[str, Any], root: str, book: Identity) -> str:
+    """The row as HTML; ``root``: the way from the page to the top of the site."""
+    made, notebook = facts["provenance"], facts["notebook"]
+    links = [f'<a href="{root}_static/figures/{id}.{kind}" download>{name}</a>' for kind, name in FILES.items()]
+    address = book.blob(made["commit"], notebook)
+    commit = f'<a href="{address}">{made["commit"]}</a>' if address else f"{made['commit']}"
+    where = f"Cell <code>{facts['cell']}</code> of <code>{notebook}</code> at commit {commit}."
+    source = f"<p>{where}</p>{PygmentsBridge('html', 'default').highlight_block(facts['code'], 'python')}"
+    entry = bibtex(
+        book,
+        key=f"ardm-{id}",
+        title=first_sentence(facts["caption"]),
+        path=f"figures/{id}.html",
+        note=f"figure {id}, commit {made['commit']}",
+    )
+    open_tag, path = f'<span data-below-site="{root}">', f"figures/{id}.html"
+    shown = html.escape(entry).replace(path, f"{open_tag}{path}</span>") if not book.address else html.escape(entry)
+    cite = f'<div class="highlight"><pre>{shown}</pre></div>'
+    panels = {"Source": source, "Parameters": _parameters(id, facts, root), "Cite": cite}
+    details = [f'<details name="{id}"><summary>{name}</summary>{panel}</details>' for name, panel in panels.items()]
+    return f'<div class="figure-row" role="group" aria-label="Files and citation of {id}">{"".join(links + details)}</div>'
+
+
+def _parameters(id: str, facts: dict[str, Any], root: str) -> str:
+    pairs = [*facts["parameters"].items(), *facts["provenance"].items()]
+    cells = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(_said(value))}</dd>" for name, value in pairs)
+    again = f'<div class="highlight"><pre>{html.escape(facts["command"])}</pre></div>'
+    return f'<dl>{cells}</dl>{again}<p><a href="{root}_static/figures/{id}.json" download>All of it as JSON</a></p>'
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
