@@ -95,9 +95,7 @@ PROFILES = {
         tune_all=True,
         texts_from=20_000,
     ),
-    "scale": Settings(
-        tuple(task.name for task in LADDER), SCALED, count=120, tuning=30, gate_steps=100, texts_from=30_000, tuned_up_to=32
-    ),
+    "scale": Settings(tuple(task.name for task in LADDER), SCALED, count=160, tuning=60, texts_from=30_000, tuned_up_to=32),
     "scale-gpu": Settings(tuple(task.name for task in LARGE), SCALED, count=240, texts_from=30_000, tuned_up_to=128),
 }
 """``small``: minutes on two cores, to see that all works. ``paper``: the book's tables. ``final``: the rivals that were best there
