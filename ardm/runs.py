@@ -276,7 +276,8 @@ def stale_key(notebook: Path) -> str:
 
     root = project_root(notebook)
     cells = [_source(cell) for cell in read_notebook(notebook)["cells"]]
-    files = [*root.glob("ardm/**/*.py"), *root.glob("data/**/*"), root / "requirements.lock"]
+    package = (path for kind in ("py", "js", "css") for path in root.glob(f"ardm/**/*.{kind}"))
+    files = [*package, *root.glob("data/**/*"), root / "requirements.lock"]
     known = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
     digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in known.items() if "/." not in name}
     here = [name for name in corpora.names() if corpora.locate(name)]

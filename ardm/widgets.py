@@ -1,63 +1,30 @@
-"""Things to touch: HTML that works in JupyterLab and in the built page alike, with no kernel and no network."""
+"""Things to touch: HTML that works in JupyterLab and in the built page alike, with no kernel and no network.
+
+Each widget is its data and a script of ``ardm/js``; what a reader moves is computed again in JavaScript, by the formulas of
+``formulas.js``, which a test compares with the package.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ardm.gate import COMBINE, FOUR
 from ardm.sampling import Trace
 from ardm.types import InputError
 
-__all__ = ["player"]
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML
 
-STYLE = """
-.ardm-player{border:1px solid #8886;border-radius:6px;padding:.8em 1em;margin:1em 0;font-size:.95em}
-.ardm-player .text{font-family:ui-monospace,Menlo,Consolas,monospace;line-height:1.9;min-height:8em;overflow-wrap:anywhere}
-.ardm-player .text span{padding:.1em .2em;border-radius:3px;white-space:pre-wrap}
-.ardm-player .letters span{padding:.1em 0}
-.ardm-player .hidden{opacity:.45}
-.ardm-player .new{background:#0072B2;color:#fff}
-.ardm-player .changed{background:#D55E00;color:#fff;text-decoration:underline}
-.ardm-player .same{outline:1px dashed #D55E00}
-.ardm-player .cover{background:#666;color:#fff}
-.ardm-player .bar{display:flex;flex-wrap:wrap;gap:.6em;align-items:center}
-.ardm-player .bar input{flex:1;min-width:8em}
-.ardm-player button{padding:.2em .8em;font:inherit}
-.ardm-player .key{font-size:.85em;margin-top:.6em}
-.ardm-player .key span{padding:.1em .4em;border-radius:3px;margin-right:.8em;display:inline-block}
-"""
+__all__ = ["frontier_explorer", "gate_explorer", "player", "prior_explorer"]
 
-SCRIPT = """
-(function(){
-  var root=document.getElementById(ID), frames=FRAMES, at=0, timer=null;
-  var text=root.querySelector('.text'), range=root.querySelector('input'), says=root.querySelector('output');
-  var play=root.querySelector('.play');
-  function show(n){
-    at=Math.max(0,Math.min(frames.length-1,n)); range.value=at; text.replaceChildren();
-    var counts={};
-    frames[at].forEach(function(token){
-      var span=document.createElement('span'); span.textContent=token[0]; span.className=token[1];
-      counts[token[1]]=(counts[token[1]]||0)+1; text.append(span, SEPARATOR);
-    });
-    var done=[['new','written'],['changed','changed'],['same','rewritten, unchanged'],['cover','hidden again']].filter(function(k){
-      return counts[k[0]];}).map(function(k){return counts[k[0]]+' '+k[1];}).join(', ');
-    says.textContent=at===0?'start':'step '+at+' of '+(frames.length-1)+(done?': '+done:': nothing changes');
-  }
-  function stop(){clearInterval(timer);timer=null;play.textContent='Play';}
-  range.addEventListener('input',function(){stop();show(+range.value);});
-  root.querySelector('.back').addEventListener('click',function(){stop();show(at-1);});
-  root.querySelector('.next').addEventListener('click',function(){stop();show(at+1);});
-  play.addEventListener('click',function(){
-    if(timer){stop();return;}
-    if(at===frames.length-1)show(0);
-    play.textContent='Pause';
-    timer=setInterval(function(){if(at===frames.length-1){stop();}else{show(at+1);}},700);
-  });
-  show(FIRST);
-})();
-"""
+SCRIPTS = Path(__file__).parent / "js"
 
-CLASSES = {  # what happened to a token, and the class in STYLE that shows it
+CLASSES = {  # what happened to a token, and the class in widgets.css that shows it
     "hidden": "hidden",
     "given": "",
     "kept": "",
@@ -66,39 +33,142 @@ CLASSES = {  # what happened to a token, and the class in STYLE that shows it
     "rewritten, unchanged": "same",
     "hidden again": "cover",
 }
-
-KEY = (
-    '<div class="key"><span class="new">written</span><span class="changed">changed</span>'
-    '<span class="same">rewritten, unchanged</span><span class="cover">hidden again</span></div>'
-)
+SHOWN = ("written", "changed", "rewritten, unchanged", "hidden again")
 
 
-def player(trace: Trace, words: tuple[str, ...], *, id: str, row: int = 0, separator: str = " ", mask: str = "_") -> object:
-    """Step through one recorded sequence: a slider, back, next and play.
+def player(
+    runs: Trace | Mapping[str, Trace],
+    words: tuple[str, ...],
+    *,
+    id: str,
+    row: int = 0,
+    separator: str = " ",
+    mask: str = "_",
+    command: str = "",
+) -> HTML:
+    """Step through recorded samplings of one sequence: a slider, back, next, play, and a choice of rule where there are several.
 
-    Every step is in the page already, so it works without a kernel. ``id`` is unique on its page. ``separator`` stands between
-    tokens: a blank for words, nothing for characters. Opens on the last step.
+    ``runs``: one trace, or one for each rule by name, from the same start. Beside the text stands the rule's p at every step where
+    it was recorded. ``separator`` stands between tokens: a blank for words, nothing for characters. Opens on the last step.
     """
-    from IPython.display import HTML
-
-    if not trace.frames:
+    named = {"": runs} if isinstance(runs, Trace) else dict(runs)
+    if not named or not all(trace.frames for trace in named.values()):
         raise InputError("nothing to play: sample with record=True")
     names = (*words, mask)
-    frames = [[[_visible(names[token]), CLASSES[event]] for token, event in step] for step in trace.history(row, len(words))]
-    data = json.dumps(frames).replace("</", "<\\/")
-    last = len(frames) - 1
-    settings = {"ID": json.dumps(id), "SEPARATOR": json.dumps(separator), "FIRST": str(last), "FRAMES": data}  # data last
-    script = SCRIPT
-    for name, value in settings.items():
-        script = script.replace(name, value, 1)
-    kind = "text" if separator else "text letters"
-    label = html.escape(f"Step of the recorded sampling, 0 to {last}")
+    data = {
+        "separator": separator,
+        "events": {CLASSES[event]: event for event in SHOWN},
+        "runs": {
+            name: {
+                "frames": [
+                    [[_visible(names[token]), CLASSES[event]] for token, event in step]
+                    for step in trace.history(row, len(words))
+                ],
+                "p": _p(trace, row, len(words)),
+            }
+            for name, trace in named.items()
+        },
+    }
+    return _widget("player", id, data, f"Recorded sampling: {', '.join(filter(None, named)) or 'one rule'}", command)
+
+
+def _p(trace: Trace, row: int, mask_id: int) -> list[list[float | None]] | None:
+    """p of every step and position, None where the place is hidden; None as a whole where no p was recorded."""
+    if "p" not in trace.frames[0].scores:
+        return None
+    before = [trace.start, *(frame.x for frame in trace.frames[:-1])]
+    return [
+        [
+            None if token == mask_id else round(p, 3)
+            for token, p in zip(x[row].tolist(), frame.scores["p"][row].tolist(), strict=True)
+        ]
+        for x, frame in zip(before, trace.frames, strict=True)
+    ]
+
+
+def prior_explorer(*, id: str, n: int = 32, T: int = 16, alpha: float = 1.25, delta: float = 0.0, command: str = "") -> HTML:
+    """The positional prior r over positions and steps, for any size, slope and shift; and the overwrites it forces."""
+    return _widget("prior_explorer", id, {"n": n, "T": T, "alpha": alpha, "delta": delta}, "Positional prior", command)
+
+
+def gate_explorer(
+    logits: Sequence[Sequence[float]],
+    before: Sequence[Sequence[float]],
+    placed: Sequence[int],
+    words: Sequence[str],
+    *,
+    id: str,
+    t: int = 3,
+    T: int = 8,
+    beta: Mapping[str, float] | None = None,
+    alpha: float = 1.25,
+    delta: float = 0.0,
+    combine: str = "noisy_or",
+    command: str = "",
+) -> HTML:
+    """Signals, u, r and p of a few tokens, computed again as logits, weights, slope, shift, step or combination are moved.
+
+    ``logits``, ``before``: ``[L][V]``, at this step and the one before; ``placed``: ``[L]``. ``beta``: the weight of ``bias`` and
+    of each of :data:`ardm.gate.FOUR`, on the raw signals; by default the document's unit weights.
+    """
+    if not len(logits) == len(before) == len(placed):
+        raise InputError(
+            f"{len(logits)} rows of logits, {len(before)} before, {len(placed)} tokens: give one each for every token"
+        )
+    for name, rows in (("logits", logits), ("before", before)):
+        if any(len(row) != len(words) for row in rows):
+            raise InputError(f"{name}: a row has {len(words)} logits, one for each word")
+    if combine not in COMBINE:
+        raise InputError(f"combine={combine!r}: choose one of {', '.join(COMBINE)}")
+    document = {"bias": 0.0, "entropy": 1.0, "margin": -1.0, "confidence_change": -1.0, "placed_log_prob": 0.0}
+    if unknown := set(beta or {}) - {"bias", *FOUR}:
+        raise InputError(f"beta: no signal {', '.join(sorted(unknown))}; choose among bias, {', '.join(FOUR)}")
+    tokens = [
+        {"logits": list(now), "before": list(old), "placed": token}
+        for now, old, token in zip(logits, before, placed, strict=True)
+    ]
+    data = {
+        "words": list(words),
+        "tokens": tokens,
+        "beta": {**document, **(beta or {})},
+        **{"t": t, "T": T, "alpha": alpha, "delta": delta, "combine": combine},
+    }
+    return _widget("gate_explorer", id, data, "Signals and gate of a few tokens", command)
+
+
+def frontier_explorer(
+    table: pd.DataFrame,
+    looks: Mapping[str, str],
+    quality: Mapping[str, str],
+    *,
+    id: str,
+    task: str,
+    nfe: int,
+    command: str = "",
+) -> HTML:
+    """Every rule of a table as a mark: quality against loss, overwrites or time, for one task and number of calls at a time.
+
+    ``table`` has columns ``task``, ``rule``, ``nfe``, ``quality``, ``low``, ``high``, ``loss``, ``overwrites``, ``milliseconds``.
+    ``looks``: the colour of each rule that is named in the picture. ``quality``: what quality is, in words, by task.
+    """
+    rows = json.loads(table.round(4).to_json(orient="records"))  # None where there is no number
+    data = {"rows": rows, "looks": dict(looks), "quality": dict(quality), "task": task, "nfe": nfe}
+    return _widget("frontier_explorer", id, data, "Rules by task and number of calls", command)
+
+
+def _widget(kind: str, id: str, data: Mapping[str, Any], label: str, command: str) -> HTML:
+    """A box with a style, a place for the parts, and a script that builds them from the data."""
+    from IPython.display import HTML
+
+    parts = [(SCRIPTS / f"{name}.js").read_text("utf8") for name in ("formulas", "controls", kind)]
+    told = json.dumps(data, ensure_ascii=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+    opening = f"const root = document.getElementById({json.dumps(id)}).querySelector('.stage');"
+    script = "\n".join(["(() => {", *parts, opening, f"start(root, {told});", "})();"])
+    again = f'<p class="rerun">Made by <code>{html.escape(command)}</code></p>' if command else ""
     return HTML(
-        f'<div class="ardm-player" id="{html.escape(id)}"><style>{STYLE}</style>'
-        f'<div class="{kind}" aria-live="off"></div><div class="bar"><button type="button" class="back">Back</button>'
-        f'<button type="button" class="play">Play</button><button type="button" class="next">Next</button>'
-        f'<input type="range" min="0" max="{last}" step="1" aria-label="{label}"><output aria-live="polite"></output></div>'
-        f"{KEY}</div><script>{script}</script>"
+        f'<div class="ardm-widget {kind}" id="{html.escape(id)}" role="group" aria-label="{html.escape(label)}">'
+        f"<style>{(SCRIPTS / 'widgets.css').read_text('utf8')}</style>"
+        f'<div class="stage"></div>{again}</div><script>{script}</script>'
     )
 
 

@@ -160,6 +160,7 @@ def test_the_key_changes_with_all_that_decides_the_outputs_and_nothing_else(note
         edit,
         lambda: (root / "ardm" / "gate.py").write_text("u = 0"),
         lambda: (root / "ardm" / "deep").mkdir() or (root / "ardm" / "deep" / "rule.py").write_text(""),
+        lambda: (root / "ardm" / "deep" / "rule.js").write_text(""),
         lambda: (root / "data" / "results.csv").write_text("1"),
         lambda: (root / "requirements.lock").write_text("torch"),
         lambda: monkeypatch.setattr(corpora, "locate", lambda name: Path(name)),

@@ -1,0 +1,67 @@
+/* Small parts that the widgets are made of. */
+const SVG = "http://www.w3.org/2000/svg";
+
+function element(tag, attributes = {}, ...children) {
+  const drawn = ["svg", "g", "line", "path", "rect", "text", "circle", "title"].includes(tag);
+  const node = drawn ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+/* A labelled slider that says its value. Moves by mouse, touch and arrow keys. */
+function slider(name, { min, max, step, value, says = String }, changed) {
+  const input = element("input", { type: "range", min, max, step, value });
+  const output = element("output", {}, says(value));
+  const node = element("label", { class: "slider" }, element("span", {}, name), input, output);
+  input.addEventListener("input", () => {
+    show();
+    changed();
+  });
+  function show() {
+    output.textContent = says(Number(input.value));
+    input.setAttribute("aria-valuetext", output.textContent);
+  }
+  show();
+  return {
+    node,
+    get value() {
+      return Number(input.value);
+    },
+    set value(next) {
+      input.value = next;
+      show();
+    },
+    limit(highest) {
+      input.max = highest;
+      show();
+    },
+  };
+}
+
+function choice(name, options, value, changed) {
+  const select = element("select", { onchange: () => changed() }, ...options.map((o) => element("option", { value: o }, o)));
+  select.value = value;
+  const node = element("label", { class: "choice" }, element("span", {}, name), select);
+  return {
+    node,
+    get value() {
+      return select.value;
+    },
+  };
+}
+
+function group(name, ...parts) {
+  return element("fieldset", {}, element("legend", {}, name), ...parts);
+}
+
+/* White to blue for a share in [0, 1]. */
+function shade(share) {
+  const mix = (from, to) => Math.round(from + (to - from) * Math.min(1, Math.max(0, share)));
+  return `rgb(${mix(255, 0)}, ${mix(255, 90)}, ${mix(255, 160)})`;
+}
+
+const fixed = (digits) => (value) => value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1");
