@@ -179,22 +179,21 @@ FRONT = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <title>{title}</title>
-<link rel="icon" href="{icon}">
+<link rel="icon" href="data:,">
 <meta http-equiv="refresh" content="0; url={url}">
 </head>
 <body><p><a href="{url}">{title}</a></p></body>
 </html>
 """
-"""A page that leads to another. Jupyter Book's own ``index.html`` has no title and no icon, which a browser then asks for."""
+"""A page that leads to another. Jupyter Book's own ``index.html`` has no title and names no icon, which a browser then asks for."""
 
 
 def lead_on(html: Path, title: str, first: str, figures: list[Figure]) -> None:
     """``index.html`` leads to the first page and ``figures/ID.html`` to a figure, wherever it moves: that is its address."""
-    icon = "_static/favicon.svg"
-    (html / "index.html").write_text(FRONT.format(title=title, url=f"{first}.html", icon=icon), "utf8")
-    (html / "figures").mkdir()
+    (html / "index.html").write_text(FRONT.format(title=title, url=f"{first}.html"), "utf8")
+    (html / "figures").mkdir(exist_ok=True)
     for figure in figures:
-        page = FRONT.format(title=f"{figure.id}: {title}", url=f"../{figure.page}.html#{figure.id}", icon=f"../{icon}")
+        page = FRONT.format(title=f"{figure.id}: {title}", url=f"../{figure.page}.html#{figure.id}")
         (html / "figures" / f"{figure.id}.html").write_text(page, "utf8")
 
 

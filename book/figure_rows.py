@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from docutils import nodes
-from gallery import first_sentence
 from identity import Identity, bibtex
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -59,9 +58,9 @@ def row(id: str, facts: dict[str, Any], root: str, book: Identity) -> str:
     entry = bibtex(
         book,
         key=f"ardm-{id}",
-        title=first_sentence(facts["caption"]),
+        title=f"{facts['chapter']} (figure {id.removeprefix('fig-')})",
         path=f"figures/{id}.html",
-        note=f"figure {id}, commit {made['commit']}",
+        note=f"commit {made['commit']}",
     )
     open_tag, path = f'<span data-below-site="{root}">', f"figures/{id}.html"
     shown = html.escape(entry).replace(path, f"{open_tag}{path}</span>") if not book.address else html.escape(entry)

@@ -17,7 +17,8 @@ COLAB = "https://colab.research.google.com/github"
 def command(name: str, parameters: Sequence[Parameter]) -> str:
     """The command that runs the notebook with the values of the page."""
     given = [f"-p {shlex.quote(f'{p.name}={text(p.default)}')}" for p in parameters]
-    return " ".join([f".venv/bin/ardm run {name}", *given])
+    line = " ".join([f".venv/bin/ardm run {name}", *given])
+    return line if len(line) < 90 else " \\\n    ".join([f".venv/bin/ardm run {name}", *given])
 
 
 def text(value: object) -> str:

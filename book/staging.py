@@ -121,11 +121,11 @@ class Chapter:
     seconds: float
     run: dict  # what is said of it below its figures
 
-    @property
-    def title(self) -> str:
-        """Its first heading."""
-        texts = ("".join(cell["source"]) for cell in self.staged["cells"] if cell["cell_type"] == "markdown")
-        return next((text.splitlines()[0].removeprefix("# ").strip() for text in texts if text.startswith("# ")), self.entry)
+
+def title(notebook: dict) -> str:
+    """The first heading of a notebook."""
+    texts = ("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    return next((text.splitlines()[0].removeprefix("# ").strip() for text in texts if text.startswith("# ")), "")
 
 
 def chapter(entry: str, executed: Path, static: Path, machine: str, book: Identity) -> Chapter:
@@ -141,7 +141,7 @@ def chapter(entry: str, executed: Path, static: Path, machine: str, book: Identi
     staged["cells"].append(rerun_box.box(name, parameters, run["seconds"], machine, book))
     rerun_box.write_files(name, parameters, path, book, static)
     values = {parameter.name: parameter.default for parameter in parameters}
-    facts = {"parameters": values, "command": rerun_box.command(name, parameters), "key": run["key"]}
+    facts = {"chapter": title(staged), "parameters": values, "command": rerun_box.command(name, parameters), "key": run["key"]}
     return Chapter(entry, staged, figures, run["seconds"], facts)
 
 
@@ -173,7 +173,7 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
         rerun_box.write(source / f"{one.entry}.ipynb", one.staged)
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
     rerun_box.write(source / "figures.json", index)
-    titles = {one.entry: one.title for one in chapters}
+    titles = {one.entry: one.run["chapter"] for one in chapters}
     if gallery.LIST in entries:
         (source / f"{gallery.LIST}.md").write_text(gallery.listing(figures, titles), "utf8")
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}

@@ -270,7 +270,7 @@ def test_the_player_moves_by_button_and_by_key(browser, address: str) -> None:
 
 
 def set_slider(widget, name: str, value: float) -> None:
-    widget.get_by_label(name, exact=False).first.fill(str(value))
+    widget.get_by_label(name, exact=True).fill(str(value))
 
 
 def test_the_prior_explorer_computes_what_the_package_computes(browser, address: str) -> None:
@@ -294,7 +294,7 @@ def test_the_gate_explorer_computes_what_the_package_computes(browser, address: 
     with Visit(browser, f"{address}/notebooks/06_combining.html", viewport=DESK) as visit:
         widget = visit.page.locator("#gate-explorer")
         told = lambda i: json.loads(widget.locator("tbody tr").nth(i).get_attribute("data-values"))  # noqa: E731
-        set_slider(widget, "β of log q(placed)", -1)
+        set_slider(widget, "β of log q", -1)
         set_slider(widget, "now, sing", 1.5)  # of token 0, the chosen one
         widget.get_by_label("how u and r make p").select_option("product")
         log_q, before = (torch.tensor(row).log_softmax(-1) for row in ([3, 1, -2, 1.5], [2.0, 1, -2, -2]))

@@ -49,13 +49,13 @@ WEIGHTS = {"bias": 0.3, "entropy": 1.1, "margin": -0.7, "confidence_change": -1.
 
 def in_python(case: dict) -> list[dict]:
     head = LinearHead([WEIGHTS[name] for name in FOUR], WEIGHTS["bias"])
-    gate = OverwriteGate(head, PositionalPrior(case["alpha"], case["delta"]), case["combine"], FOUR).double().eval()
+    gate = OverwriteGate(head, PositionalPrior(case["alpha"], case["delta"]), case["combine"], FOUR).eval()
     log_q, before = (
         None if rows is None else torch.tensor([rows]).double().log_softmax(-1) for rows in (case["logits"], case["before"])
     )
     x = torch.tensor([case["placed"]])
     none = torch.zeros_like(x, dtype=torch.bool)
-    step = Step(case["t"], case["T"], x, x, log_q, before, log_q, torch.zeros(1, 3, 0), none, none, torch.zeros_like(x))
+    step = Step(case["t"], case["T"], x, x, log_q, before, log_q[..., 0], torch.zeros(1, 3, 0), none, none, torch.zeros_like(x))
     out = gate(step)
     columns = {name: gate.measure(name, step, None) for name in FOUR}
     columns |= {"u": out.logit_u.sigmoid(), "r": out.logit_r.sigmoid(), "p": out.logit_p.sigmoid()}

@@ -14,7 +14,7 @@ function element(tag, attributes = {}, ...children) {
 
 /* A labelled slider that says its value. Moves by mouse, touch and arrow keys. */
 function slider(name, { min, max, step, value, says = String }, changed) {
-  const input = element("input", { type: "range", min, max, step, value });
+  const input = element("input", { type: "range", min, max, step, value, "aria-label": name });
   const output = element("output", {}, says(value));
   const node = element("label", { class: "slider" }, element("span", {}, name), input, output);
   input.addEventListener("input", () => {
@@ -43,7 +43,7 @@ function slider(name, { min, max, step, value, says = String }, changed) {
 }
 
 function choice(name, options, value, changed) {
-  const select = element("select", { onchange: () => changed() }, ...options.map((o) => element("option", { value: o }, o)));
+  const select = element("select", { "aria-label": name, onchange: () => changed() }, ...options.map((o) => element("option", { value: o }, o)));
   select.value = value;
   const node = element("label", { class: "choice" }, element("span", {}, name), select);
   return {
@@ -56,6 +56,14 @@ function choice(name, options, value, changed) {
 
 function group(name, ...parts) {
   return element("fieldset", {}, element("legend", {}, name), ...parts);
+}
+
+/* Round numbers from 0 to at most the given one, and how they are written. */
+function ticks(most) {
+  const size = 10 ** Math.floor(Math.log10(most / 4));
+  const step = [1, 2, 5, 10].map((k) => k * size).find((s) => s >= most / 4);
+  const says = fixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+  return Array.from({ length: Math.floor(most / step + 1e-9) + 1 }, (_, k) => [k * step, says(k * step)]);
 }
 
 /* White to blue for a share in [0, 1]. */

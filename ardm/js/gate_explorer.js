@@ -1,8 +1,8 @@
 function start(root, data) {
   const { words, tokens } = data;
-  const NAMES = { entropy: "entropy H", margin: "margin M", confidence_change: "change Δ", placed_log_prob: "log q(placed)" };
+  const NAMES = { entropy: "H", margin: "M", confidence_change: "Δ", placed_log_prob: "log q(placed)" };
   const weight = (name, value) => slider(name, { min: -4, max: 4, step: 0.1, value, says: fixed(1) }, draw);
-  const beta = Object.fromEntries(Object.entries({ bias: "β₀, constant", entropy: "β of H", margin: "β of M", confidence_change: "β of Δ", placed_log_prob: "β of log q(placed)" }).map(([key, name]) => [key, weight(name, data.beta[key])]));
+  const beta = Object.fromEntries(Object.entries({ bias: "β₀, constant", entropy: "β of H", margin: "β of M", confidence_change: "β of Δ", placed_log_prob: "β of log q" }).map(([key, name]) => [key, weight(name, data.beta[key])]));
   const prior = {
     alpha: slider("α, slope", { min: 0.05, max: 4, step: 0.05, value: data.alpha, says: fixed(2) }, draw),
     delta: slider("δ, shift", { min: -8, max: 8, step: 0.5, value: data.delta, says: fixed(1) }, draw),
@@ -13,7 +13,7 @@ function start(root, data) {
   const chosen = choice("token", tokens.map((token, i) => `${i}: ${words[token.placed]}`), `0: ${words[tokens[0].placed]}`, pick);
   const logits = words.map((word, v) => slider(`now, ${word}`, { min: -6, max: 6, step: 0.1, value: tokens[0].logits[v], says: fixed(1) }, edit));
   const before = words.map((word, v) => slider(`before, ${word}`, { min: -6, max: 6, step: 0.1, value: tokens[0].before[v], says: fixed(1) }, edit));
-  const heads = ["i", "placed", "first choice", ...Object.values(NAMES), "u", "r", "p"];
+  const heads = ["i", "placed", "first", ...Object.values(NAMES), "u", "r", "p"];
   const body = element("tbody");
   const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), body);
   root.append(
@@ -22,8 +22,12 @@ function start(root, data) {
       "div",
       { class: "controls" },
       group("Logits of one token", chosen.node, ...logits.map((part) => part.node), ...before.map((part) => part.node)),
-      group("Weights of the signals", ...Object.values(beta).map((part) => part.node)),
-      group("Prior", ...Object.values(prior).map((part) => part.node), combine.node),
+      element(
+        "div",
+        {},
+        group("Weights of the signals", ...Object.values(beta).map((part) => part.node)),
+        group("Prior", ...Object.values(prior).map((part) => part.node), combine.node),
+      ),
     ),
   );
   const index = () => Number(chosen.value.split(":")[0]);

@@ -1,0 +1,188 @@
+"""What stands under a figure and at the end of a chapter: files, source, parameters, citation, command."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from docutils import nodes
+from docutils.utils import new_document
+from pybtex.database import parse_string
+from sphinx.errors import ExtensionError
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "book"))
+import figure_rows  # noqa: E402
+import gallery  # noqa: E402
+import rerun_box  # noqa: E402
+from identity import Identity, bibtex, identity, latex  # noqa: E402
+
+from ardm.parameters import Parameter  # noqa: E402
+
+BOOK = Identity("On gates & more", ("The authors", "A. N. Other"), "1.2.3", "2026-02-01")
+HOSTED = Identity(**{**vars(BOOK), "address": "https://a.example/book/", "repository": "me/gates"})
+FACTS = {
+    "caption": "Validity.",
+    "chapter": "Sampling: what is 50 % worth?",
+    "notebook": "notebooks/09_sampling.ipynb",
+    "cell": "plot",
+    "code": "plot(a < b)",
+    "parameters": {"nfe": [8, 16], "seed": 0},
+    "command": ".venv/bin/ardm run 09_sampling -p nfe=8,16 -p seed=0",
+    "provenance": {"commit": "0123456789ab", "torch": "2.13.0"},
+}
+PARAMETERS = (
+    Parameter("nfe", "list[int]", [8, 16], "calls", 1, 99),
+    Parameter("fast", "bool", True, "skip"),
+    Parameter("words", "str", "a b", "text"),
+)
+
+
+# ------------------------------------------------------------------------------------------------------------- citation
+
+
+def test_the_citation_parses_and_holds_what_a_reference_needs():
+    entry = bibtex(BOOK, key="ardm-fig-a", title="What is 50 % of $p_i$ & q_i?", path="figures/fig-a.html", note="commit 01")
+    parsed = parse_string(entry, "bibtex").entries["ardm-fig-a"]
+    assert parsed.type == "misc"
+    assert [str(person) for person in parsed.persons["author"]] == ["{The authors}", "{A. N. Other}"]
+    assert dict(parsed.fields) == {
+        "title": r"{What is 50 \% of $p_i$ \& q\_i?}",
+        "howpublished": r"On gates \& more",
+        "year": "2026",
+        "month": "2",
+        "note": "Version 1.2.3, commit 01",
+        "url": "figures/fig-a.html",
+    }
+    assert "url          = {https://a.example/book/x.html}" in bibtex(HOSTED, key="k", title="t", path="x.html")
+
+
+def test_latex_leaves_mathematics_and_escapes_the_rest():
+    assert latex("4×4, 10 % of x_1 and $x_1 \\leq 3$") == r"4$\times$4, 10 \% of x\_1 and $x_1 \leq 3$"
+
+
+def test_the_book_is_who_its_citation_file_says(monkeypatch):
+    for name in ("ARDM_SITE", "ARDM_REPOSITORY", "GITHUB_REPOSITORY"):
+        monkeypatch.delenv(name, raising=False)
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    here = identity(ROOT)
+    assert (here.title, here.version, here.address, here.repository) == (cited["title"], cited["version"], "", "")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", here.date)
+    monkeypatch.setenv("ARDM_SITE", "https://a.example/book")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "you/fork")
+    assert (identity(ROOT).address, identity(ROOT).repository) == ("https://a.example/book/", "you/fork")
+    monkeypatch.setenv("ARDM_REPOSITORY", "me/gates")
+    assert identity(ROOT).repository == "me/gates"
+
+
+@pytest.mark.parametrize(("commit", "shown"), [("01ab", "01ab"), ("01ab+changes", "01ab"), ("unknown", "")])
+def test_a_source_is_linked_where_the_repository_and_the_commit_are_known(commit, shown):
+    wanted = f"https://github.com/me/gates/blob/{shown}/notebooks/a.ipynb" if shown else ""
+    assert HOSTED.blob(commit, "notebooks/a.ipynb") == wanted
+    assert BOOK.blob(commit, "notebooks/a.ipynb") == ""
+
+
+# ------------------------------------------------------------------------------------------------------------------ row
+
+
+def test_a_row_links_the_files_and_shows_source_parameters_and_citation():
+    html = figure_rows.row("fig-a", FACTS, "../", BOOK)
+    links = re.findall(r'<a href="\.\./_static/figures/(fig-a\.\w+)" download>([^<]+)</a>', html)
+    assert links == [
+        ("fig-a.png", "PNG"),
+        ("fig-a.svg", "SVG"),
+        ("fig-a.pdf", "PDF"),
+        ("fig-a.csv", "Data (CSV)"),
+        ("fig-a.json", "All of it as JSON"),
+    ]
+    assert re.findall(r"<summary>(\w+)</summary>", html) == ["Source", "Parameters", "Cite"]
+    assert "<dt>nfe</dt><dd>8, 16</dd>" in html and "<dt>torch</dt><dd>2.13.0</dd>" in html
+    assert "Cell <code>plot</code> of <code>notebooks/09_sampling.ipynb</code> at commit 0123456789ab." in html
+    assert re.sub("<.*?>", "", html).count("plot(a &lt; b)") == 1
+    assert '<span data-below-site="../">figures/fig-a.html</span>' in html  # the page fills in where it is read
+    hosted = figure_rows.row("fig-a", FACTS, "../", HOSTED)
+    assert "https://a.example/book/figures/fig-a.html" in hosted and "data-below-site" not in hosted
+    assert '<a href="https://github.com/me/gates/blob/0123456789ab/notebooks/09_sampling.ipynb">' in hosted
+
+
+def rowed(tmp_path: Path, index: dict, *, ids=("fig-a",), uri="x/fig-a.png", alt="A line.") -> nodes.document:
+    (tmp_path / "figures.json").write_text(json.dumps(index))
+    document = new_document("page")
+    document += nodes.figure("", nodes.image(uri=uri, alt=alt), ids=list(ids))
+    document += nodes.paragraph("", "After.")
+    config = SimpleNamespace(figure_index=str(tmp_path / "figures.json"), figure_book=vars(BOOK))
+    figure_rows.add_rows(SimpleNamespace(config=config, env=SimpleNamespace(docname="notebooks/a")), document)
+    return document
+
+
+def test_the_row_stands_right_under_its_figure(tmp_path):
+    kinds = [type(node).__name__ for node in rowed(tmp_path, {"fig-a": FACTS}).children]
+    assert kinds == ["figure", "raw", "paragraph"]
+
+
+def test_a_page_that_shows_the_picture_of_a_figure_gets_its_row(tmp_path):
+    document = rowed(tmp_path, {"fig-a": FACTS}, ids=["fig-landing"], uri="_static/figures/fig-a.png")
+    assert "figures/fig-a.csv" in document[1].astext()
+
+
+def test_a_picture_without_a_number_gets_no_row(tmp_path):
+    assert len(rowed(tmp_path, {}, ids=["other"]).children) == 2
+
+
+def test_a_numbered_figure_without_data_or_description_stops_the_build(tmp_path):
+    with pytest.raises(ExtensionError, match="notebooks/a: figure fig-a has no data and no provenance"):
+        rowed(tmp_path, {"fig-b": FACTS}, uri="x/other.png")
+    with pytest.raises(ExtensionError, match="notebooks/a: figure fig-a has no alternative text"):
+        rowed(tmp_path, {"fig-a": FACTS}, alt=" ")
+
+
+@pytest.mark.parametrize(
+    ("caption", "first"),
+    [
+        ("Validity. More follows.", "Validity."),
+        ("Sudoku 4.5 of Fig. 1 is left. Right: more.", "Sudoku 4.5 of Fig. 1 is left."),
+        ("No end", "No end"),
+        ("What is it, i.e. why? Nothing.", "What is it, i.e. why? Nothing."),
+    ],
+)
+def test_the_first_sentence_of_a_caption(caption, first):
+    assert gallery.first_sentence(caption) == first
+
+
+# ---------------------------------------------------------------------------------------------------------------- rerun
+
+
+def test_the_command_says_every_parameter_as_a_shell_takes_it():
+    assert rerun_box.command("a", PARAMETERS) == ".venv/bin/ardm run a -p nfe=8,16 -p fast=true -p 'words=a b'"
+    assert rerun_box.command("a", ()) == ".venv/bin/ardm run a"
+    long = rerun_box.command("a", [*PARAMETERS] * 3)
+    assert len(long.splitlines()) == 10 and long.splitlines()[0].endswith(" \\")
+
+
+def test_the_last_section_names_command_parameters_and_time():
+    said = rerun_box.box("a", PARAMETERS, 125.0, "One core", BOOK)["source"]
+    assert "| `nfe` | `8,16` | list[int], each in [1, 99] | calls |" in said
+    assert "It took 2.1 min on One core." in said
+    assert "Colab" not in said
+    hosted = rerun_box.box("a", PARAMETERS, 9.0, "One core", HOSTED)["source"]
+    assert "colab.research.google.com/github/me/gates/blob/gh-pages/_static/colab/a.ipynb" in hosted
+
+
+def test_the_notebook_for_colab_fetches_this_version_and_holds_no_outputs(tmp_path):
+    cells = [
+        {"cell_type": "markdown", "source": "# A"},
+        {"cell_type": "code", "source": "1", "execution_count": 1, "outputs": [{"output_type": "stream"}]},
+    ]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
+    rerun_box.write_files("a", PARAMETERS, tmp_path / "a.ipynb", BOOK, tmp_path / "plain")
+    assert [path.name for path in (tmp_path / "plain").iterdir()] == ["schemas"]
+    rerun_box.write_files("a", PARAMETERS, tmp_path / "a.ipynb", HOSTED, tmp_path / "static")
+    first, *rest = json.loads((tmp_path / "static" / "colab" / "a.ipynb").read_text())["cells"]
+    assert "git clone --quiet --depth 1 --branch v1.2.3 https://github.com/me/gates ardm-book" in first["source"]
+    assert rest == [cells[0], {**cells[1], "outputs": []}]
+    assert json.loads((tmp_path / "static" / "schemas" / "a.json").read_text())["properties"]["nfe"]["default"] == [8, 16]
