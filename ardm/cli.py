@@ -83,8 +83,13 @@ def _parser() -> argparse.ArgumentParser:
 
     model = commands.add_parser("train", help="train a published denoiser or its gate again")
     model.set_defaults(command=_train)
-    model.add_argument("name", metavar="NAME", help="agreement, tinyshakespeare, text8 or sudoku9; NAME-gate for its gate")
+    model.add_argument("name", metavar="NAME", help="agreement, tinyshakespeare, text8, sudoku9 or toy; NAME-gate for its gate")
     model.add_argument("--out", type=Path, metavar="DIR", help="folder of the weights (default: data/models)")
+
+    graphs = commands.add_parser("export", help="write a published denoiser and its gate as ONNX graphs")
+    graphs.set_defaults(command=_export)
+    graphs.add_argument("name", metavar="NAME", help="as for train")
+    graphs.add_argument("--out", type=Path, metavar="DIR", help="folder of the graphs (default: data/models)")
 
     fair = commands.add_parser("arena", help="play every rule on every task at equal calls and write tidy tables; resumable")
     fair.set_defaults(command=_arena)
@@ -181,6 +186,14 @@ def _train(chosen: argparse.Namespace) -> None:
     print(f"training {chosen.name} on {pick_device()}", file=sys.stderr)
     make, name = (publish_gate if chosen.name.endswith("-gate") else publish_denoiser), chosen.name.removesuffix("-gate")
     print(make(name, chosen.out or _here(MODELS)))
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from ardm.export import export_onnx
+    from ardm.training import MODELS
+
+    for path in export_onnx(chosen.name, chosen.out or _here(MODELS)):
+        print(path)
 
 
 def _arena(chosen: argparse.Namespace) -> None:

@@ -93,6 +93,7 @@ PUBLISHED = {
     "sudoku9": DenoiserRecipe(
         corpus="sudoku9", length=81, width=96, depth=4, heads=6, steps=3500, batch=32, rate=1.5e-3, positional=0.0, grid=True
     ),
+    "toy": DenoiserRecipe(length=16, width=64, depth=2, steps=8000),
 }
 """The denoisers that come with the book: ``data/models/NAME.safetensors``, made again by ``ardm train NAME``."""
 

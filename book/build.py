@@ -217,7 +217,7 @@ def built_fingerprint(html: Path) -> str | None:
 def build(root: Path = ROOT) -> None:
     target = root / "_build"
     html, source, work = target / "html", target / "source", target / "book.new"
-    vendor.mathjax(root / "book" / "_static" / "vendor" / "mathjax")
+    vendor.vendor(root / "book" / "_static" / "vendor")
     entries, figures = stage(root, target / "executed", source)
     mark = fingerprint(source)
     if built_fingerprint(html) == mark:

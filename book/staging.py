@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gallery
+import playground
 import rerun_box
 import yaml
 from gallery import Figure
@@ -171,6 +172,8 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
 
     for one in chapters:
         rerun_box.write(source / f"{one.entry}.ipynb", one.staged)
+    if "book/playground" in entries:
+        playground.assemble(root, source / "book" / "_static")
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
     rerun_box.write(source / "figures.json", index)
     titles = {one.entry: one.run["chapter"] for one in chapters}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import re
 import shutil
@@ -10,24 +11,64 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-MATHJAX = "3.2.2"
-MATHJAX_SHA512 = "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
-# One input-output bundle, its fonts, and what its menu and its TeX extensions may ask for later.
-MATHJAX_KEPT = re.compile(
-    r"package/(LICENSE"
-    r"|es5/tex-mml-chtml\.js"
-    r"|es5/output/chtml/fonts/woff-v2/.*"
-    r"|es5/output/svg\.js|es5/output/svg/fonts/tex\.js"
-    r"|es5/input/(tex/extensions|mml)/.*"
-    r"|es5/(ui|a11y)/.*"
-    r"|es5/sre/mathmaps/(base|en|nemeth)\.json)"
-)
 
 
 class BookError(Exception):
     """The book cannot be built; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of npm: its archive's SHA-512, and the files kept of it. ``finish`` is called with the folder they lie in."""
+
+    name: str
+    version: str
+    sha512: str
+    kept: re.Pattern
+    finish: Callable[[Path], None] = lambda folder: None
+
+    @property
+    def says(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def as_script(folder: Path) -> None:
+    """The runtime as a script: a page that is opened from a file may load scripts and nothing else."""
+    wasm = next(folder.rglob("ort-wasm-simd.wasm"))
+    packed = base64.b64encode(gzip.compress(wasm.read_bytes(), 9, mtime=0)).decode()
+    (folder / "wasm.js").write_text(f'globalThis.ARDM_WASM = "{packed}";\n')
+    next(folder.rglob("ort.wasm.min.js")).replace(folder / "ort.wasm.min.js")
+    wasm.unlink()
+    wasm.parent.rmdir()
+
+
+PACKAGES = (
+    Package(
+        "mathjax",
+        "3.2.2",
+        "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+        # One input-output bundle, its fonts, and what its menu and its TeX extensions may ask for later.
+        re.compile(
+            r"package/(LICENSE"
+            r"|es5/tex-mml-chtml\.js"
+            r"|es5/output/chtml/fonts/woff-v2/.*"
+            r"|es5/output/svg\.js|es5/output/svg/fonts/tex\.js"
+            r"|es5/input/(tex/extensions|mml)/.*"
+            r"|es5/(ui|a11y)/.*"
+            r"|es5/sre/mathmaps/(base|en|nemeth)\.json)"
+        ),
+    ),
+    Package(
+        "onnxruntime-web",
+        "1.14.0",  # the last whose runtime for one thread is 10 MB, 2.8 packed
+        "Kcqf43UMfW8mCydVGcX9OMXI2VN17c0p6XvR7IPSZzBf/6lteBzXHvcEVWDPmCKuGombl997HgLqj91F11DzXw==",
+        re.compile(r"package/dist/(ort\.wasm\.min\.js|ort-wasm-simd\.wasm)"),
+        as_script,
+    ),
+)
 
 
 def npm_commands() -> list[list[str]]:
@@ -37,50 +78,58 @@ def npm_commands() -> list[list[str]]:
     return [*([[on_path]] if on_path else []), [sys.executable, "-c", through_python]]
 
 
-def mathjax(target: Path) -> None:
-    """Put the needed part of MathJax into ``target``, once; the archive must have the pinned checksum."""
-    wanted = f"{MATHJAX} {MATHJAX_SHA512}"
+def vendor(target: Path) -> None:
+    """Put the kept files of each package into a folder of its name in ``target``, once."""
+    for package in PACKAGES:
+        put(package, target / package.name)
+
+
+def put(package: Package, target: Path) -> None:
+    """Put the kept files of one package into ``target``, once; the archive must have the pinned checksum."""
+    wanted = f"{package.says} {package.sha512}"
     mark = target / "VENDORED"
     if mark.is_file() and mark.read_text() == wanted:
         return
-    print(f"book: fetching MathJax {MATHJAX}", flush=True)
+    print(f"book: fetching {package.says}", flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        archive = fetch_mathjax(Path(folder))
+        archive = fetch(package, Path(folder))
         digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-        if digest != MATHJAX_SHA512:
-            raise BookError(f"MathJax {MATHJAX}: the archive's SHA-512 is {digest}, not the pinned {MATHJAX_SHA512}.")
-        fresh = Path(folder) / "mathjax"
+        if digest != package.sha512:
+            raise BookError(f"{package.says}: the archive's SHA-512 is {digest}, not the pinned {package.sha512}.")
+        fresh = Path(folder) / "fresh"
         with tarfile.open(archive) as tar:
             for member in tar.getmembers():
-                if member.isfile() and MATHJAX_KEPT.fullmatch(member.name):
+                if member.isfile() and package.kept.fullmatch(member.name):
                     path = fresh / member.name.removeprefix("package/")
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(tar.extractfile(member).read())
+        package.finish(fresh)
         (fresh / mark.name).write_text(wanted)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
 
 
-def fetch_mathjax(folder: Path) -> Path:
+def fetch(package: Package, folder: Path) -> Path:
+    """The archive of the package, fetched by npm into ``folder``."""
     said = ""
     for npm in npm_commands():
         command = [
             *npm,
             "pack",
-            f"mathjax@{MATHJAX}",
+            f"{package.name}@{package.version}",
             "--prefer-offline",
             "--fetch-retries=1",
             "--fetch-retry-mintimeout=1000",
             "--loglevel=error",
         ]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        archive = folder / f"mathjax-{MATHJAX}.tgz"
+        archive = folder / f"{package.name}-{package.version}.tgz"
         if done.returncode == 0 and archive.is_file():
             return archive
         lines = [line for line in (done.stderr + done.stdout).splitlines() if "log of this run" not in line and line.strip()]
         said = lines[0] if lines else f"exit code {done.returncode}"
     raise BookError(
-        f"MathJax {MATHJAX} could not be fetched with npm ({said}). It is needed once: connect to the internet, or install the "
+        f"{package.says} could not be fetched with npm ({said}). It is needed once: connect to the internet, or install the "
         "`book` extra if npm is missing, and run the build again."
     )

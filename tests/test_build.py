@@ -365,7 +365,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (html / "index.html").write_text("")
         return html
 
-    monkeypatch.setattr(book.vendor, "mathjax", lambda target: None)
+    monkeypatch.setattr(book.vendor, "vendor", lambda target: None)
     monkeypatch.setattr(book, "jupyter_book", stand_in)
     return tmp_path
 
@@ -401,18 +401,19 @@ def test_a_failed_check_leaves_the_earlier_book(project: Path) -> None:
         book.build(project)
 
 
-def test_a_mathjax_with_another_checksum_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forged(folder: Path) -> Path:
-        (folder / "archive.tgz").write_bytes(b"not MathJax")
+@pytest.mark.parametrize("package", book.vendor.PACKAGES, ids=lambda package: package.name)
+def test_a_package_with_another_checksum_is_refused(package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forged(package, folder: Path) -> Path:
+        (folder / "archive.tgz").write_bytes(b"not it")
         return folder / "archive.tgz"
 
-    monkeypatch.setattr(book.vendor, "fetch_mathjax", forged)
-    with pytest.raises(book.BookError, match="SHA-512"):
-        book.vendor.mathjax(tmp_path / "vendor" / "mathjax")
-    assert not (tmp_path / "vendor" / "mathjax").exists()
+    monkeypatch.setattr(book.vendor, "fetch", forged)
+    with pytest.raises(book.BookError, match=rf"{package.name} {package.version}: the archive's SHA-512"):
+        book.vendor.put(package, tmp_path / "vendor" / package.name)
+    assert not (tmp_path / "vendor" / package.name).exists()
 
 
 def test_without_npm_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(book.vendor, "npm_commands", lambda: [[sys.executable, "-c", "import sys; sys.exit('no network')"]])
     with pytest.raises(book.BookError, match=r"could not be fetched with npm \(no network\).*connect"):
-        book.vendor.fetch_mathjax(tmp_path)
+        book.vendor.fetch(book.vendor.PACKAGES[0], tmp_path)

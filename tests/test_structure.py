@@ -18,6 +18,7 @@ RANK = {name: rank for rank, level in enumerate(
         {"rules", "literal", "training", "runs", "fidelity", "results"},
         {"gate_training", "rivals", "tasks"},
         {"gates"},
+        {"export"},
         {"contestants"},
         {"match"},
         {"arena", "ablations"},
