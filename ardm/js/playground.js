@@ -18,7 +18,7 @@ async function unzipped(base64) {
 }
 
 async function toy(folder) {
-  await Promise.all(["vendor/onnxruntime/ort.wasm.min.js", "vendor/onnxruntime/wasm.js", "toy.js"].map((file) => load(folder + file)));
+  await Promise.all(["vendor/onnxruntime-web/ort.wasm.min.js", "vendor/onnxruntime-web/wasm.js", "toy.js"].map((file) => load(folder + file)));
   const wasm = new Blob([await unzipped(globalThis.ARDM_WASM)], { type: "application/wasm" });
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = { "ort-wasm-simd.wasm": URL.createObjectURL(wasm) };
