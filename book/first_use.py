@@ -22,19 +22,6 @@ LEFT_ALONE = (
     *(nodes.math_block, nodes.literal_block, pending_xref, nodes.figure, nodes.strong, nodes.system_message),
 )
 EVERYDAY = {"base", "call", "cell", "law", "rule"}  # too common to mark
-    "base",
-    "cell",
-    "cells",
-    "call",
-    "judge",
-    "law",
-    "rule",
-    "step",
-    "start",
-    "task",
-    "text",
-    "word",
-}  # too common to mark
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
