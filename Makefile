@@ -40,7 +40,7 @@ $(VENV)/.ardm-python:
 
 $(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV)
 	@cat $(SOURCES_OF_VENV) | cksum >$(VENV)/.ardm-wanted
-	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]"; }
+	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]" && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps cffconvert==2.0.0; }  # for its schema alone
 	@mv $(VENV)/.ardm-wanted $@
 
 $(VENV)/.ardm-lab: $(VENV)/.ardm-installed
