@@ -1,4 +1,5 @@
 # make book    run every notebook that is out of date, build the book: _build/html/index.html
+# make pdf     the whole book as one file: _build/book.pdf (needs Chromium)
 # make test    run every check
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
@@ -22,7 +23,7 @@ SOURCES_OF_VENV := pyproject.toml requirements.lock
 # Each notebook kernel and each test worker computes on one thread: they already run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help book test lab record ablations lock clean install
+.PHONY: help book pdf test lab record ablations lock clean install
 .DEFAULT_GOAL := help
 
 help:
@@ -39,7 +40,7 @@ $(VENV)/.ardm-python:
 
 $(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV)
 	@cat $(SOURCES_OF_VENV) | cksum >$(VENV)/.ardm-wanted
-	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]"; }
+	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]" && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps cffconvert==2.0.0; }  # for its schema alone
 	@mv $(VENV)/.ardm-wanted $@
 
 $(VENV)/.ardm-lab: $(VENV)/.ardm-installed
@@ -53,6 +54,9 @@ book: install
 
 # With the template of the ablations, which is no page of the book.
 RECORDED := $(wildcard notebooks/*.ipynb) notebooks/ablations/run.ipynb
+
+pdf: book
+	$(PY) book/pdf.py
 
 record: install
 	$(BIN)/ardm execute --into _build/executed $(RECORDED)

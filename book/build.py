@@ -158,6 +158,16 @@ def empty_pages(html: Path, entries: list[str], figures: list[Figure]) -> list[s
     return lines
 
 
+MOST_STATIC = 15_000_000  # bytes of pictures, scripts and models that a reader's server has to hold beside pages and theme
+
+
+def too_heavy(static: Path) -> list[str]:
+    """A line when the book's own static files are more than :data:`MOST_STATIC`."""
+    size = sum(path.stat().st_size for path in static.rglob("*") if path.is_file())
+    most = f"{MOST_STATIC / 1e6:.0f} MB"
+    return [f"the static files are {size / 1e6:.1f} MB, at most {most}: shrink a picture or a model"] if size > MOST_STATIC else []
+
+
 # ------------------------------------------------------------------------------------------------------------------ build
 
 
@@ -228,7 +238,7 @@ def build(root: Path = ROOT) -> None:
     lead_on(fresh, identity(root).title, entries[0], figures)
     faults = empty_pages(fresh, entries, figures)
     faults += [f"loaded from outside: {line}" for line in outside_references(fresh)]
-    faults += broken_links(fresh.resolve())
+    faults += broken_links(fresh.resolve()) + too_heavy(source / "book" / "_static")
     if faults:
         raise BookError("\n".join(faults))
     (fresh / STAMP).write_text(json.dumps({"fingerprint": mark, "pages": entries}, indent=1) + "\n")

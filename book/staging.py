@@ -190,6 +190,7 @@ def configuration(root: Path, source: Path, substitutions: dict, book: Identity)
     config = yaml.safe_load((root / "_config.yml").read_text("utf8"))
     config.setdefault("parse", {})["myst_substitutions"] = substitutions
     sphinx = config.setdefault("sphinx", {})
-    sphinx.setdefault("local_extensions", {})["figure_rows"] = str(Path(__file__).resolve().parent)
+    here = str(Path(__file__).resolve().parent)
+    sphinx.setdefault("local_extensions", {}).update(figure_rows=here, first_use=here)
     sphinx.setdefault("config", {}).update(figure_index=str(source.resolve() / "figures.json"), figure_book=asdict(book))
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=True)

@@ -320,6 +320,15 @@ def test_a_link_that_leads_nowhere_is_found(body: str, said: list[str], tmp_path
     assert book.broken_links(tmp_path) == said
 
 
+def test_a_book_that_grows_too_heavy_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.png").write_bytes(bytes(600_000))
+    (tmp_path / "b.js").write_bytes(bytes(500_000))
+    assert book.too_heavy(tmp_path) == []
+    monkeypatch.setattr(book, "MOST_STATIC", 1_000_000)
+    assert book.too_heavy(tmp_path) == ["the static files are 1.1 MB, at most 1 MB: shrink a picture or a model"]
+
+
 def pages(html: Path, body: str) -> list[str]:
     (html / "notebooks").mkdir()
     (html / "index.html").write_text("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from docutils import nodes
 from docutils.utils import new_document
+from jsonschema import Draft7Validator
 from pybtex.database import parse_string
 from sphinx.errors import ExtensionError
 
@@ -64,6 +66,15 @@ def test_the_citation_parses_and_holds_what_a_reference_needs():
 
 def test_latex_leaves_mathematics_and_escapes_the_rest():
     assert latex("4×4, 10 % of x_1 and $x_1 \\leq 3$") == r"4$\times$4, 10 \% of x\_1 and $x_1 \leq 3$"
+
+
+def test_the_citation_file_is_valid():
+    """By the schema of the Citation File Format 1.2.0, which cffconvert brings; its code is not used."""
+    (where,) = importlib.util.find_spec("cffconvert").submodule_search_locations
+    validator = Draft7Validator(json.loads((Path(where) / "schemas" / "1.2.0" / "schema.json").read_text()))
+    cited = json.loads(json.dumps(yaml.safe_load((ROOT / "CITATION.cff").read_text()), default=str))
+    assert [error.message for error in validator.iter_errors(cited)] == []
+    assert not validator.is_valid({key: value for key, value in cited.items() if key != "authors"})
 
 
 def test_the_book_is_who_its_citation_file_says(monkeypatch):
