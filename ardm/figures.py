@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,7 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     folder.mkdir(parents=True, exist_ok=True)
     for kind, content in drawn.items():
         write_whole(folder / f"{id}.{kind}", content)
-    write_whole(folder / f"{id}.csv", data.to_csv(index=False))
+    write_whole(folder / f"{id}.csv", data.to_csv(index=False, float_format="%.6g"))
     words = {"id": id, "caption": caption, "alt": alt}
     made = {**provenance(), "matplotlib": mpl.__version__}
     write_whole(folder / f"{id}.json", json.dumps({**words, "provenance": made}, indent=1) + "\n")
@@ -132,7 +133,13 @@ def _drawn(fig: Figure, id: str, kind: str, metadata: Mapping[str, None]) -> byt
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": id, "svg.fonttype": "none", "pdf.fonttype": 42}):  # ids that repeat; text stays text
         fig.savefig(file, format=kind, metadata=dict(metadata))
-    return _in_few_colours(file.getvalue()) if kind == "png" else file.getvalue()
+    return SHRINK.get(kind, bytes)(file.getvalue())
+
+
+def _to_hundredths(picture: bytes) -> bytes:
+    """The SVG with the coordinates of its paths rounded to hundredths of a point."""
+    rounded = lambda path: re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), path.group())  # noqa: E731
+    return re.sub(rb'\bd="[^"]*"', rounded, picture)
 
 
 def _in_few_colours(picture: bytes) -> bytes:
@@ -141,6 +148,9 @@ def _in_few_colours(picture: bytes) -> bytes:
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
     return file.getvalue()
+
+
+SHRINK = {"png": _in_few_colours, "svg": _to_hundredths}
 
 
 def forest(

@@ -37,7 +37,7 @@ def expected_overwrites(logit_p: Float[Tensor, "B L"], where: Bool[Tensor, "B L"
 
 
 def total_variation(logit_p: Float[Tensor, "B L"], logit_p_before: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
-    """Mean of |p_i^t - p_i^(t-1)|: how restless the gate is from one step to the next. Times a weight, the stability penalty."""
+    """Mean of ``|p_i^t - p_i^(t-1)|``: how restless the gate is between two steps. Times a weight, the stability penalty."""
     return (logit_p.sigmoid() - logit_p_before.sigmoid()).abs().mean()
 
 

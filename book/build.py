@@ -165,7 +165,9 @@ def too_heavy(static: Path) -> list[str]:
     """A line when the book's own static files are more than :data:`MOST_STATIC`."""
     size = sum(path.stat().st_size for path in static.rglob("*") if path.is_file())
     most = f"{MOST_STATIC / 1e6:.0f} MB"
-    return [f"the static files are {size / 1e6:.1f} MB, at most {most}: shrink a picture or a model"] if size > MOST_STATIC else []
+    return (
+        [f"the static files are {size / 1e6:.1f} MB, at most {most}: shrink a picture or a model"] if size > MOST_STATIC else []
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------------ build
@@ -196,6 +198,14 @@ FRONT = """<!DOCTYPE html>
 </html>
 """
 """A page that leads to another. Jupyter Book's own ``index.html`` has no title and names no icon, which a browser then asks for."""
+
+
+def mend(html: Path) -> None:
+    """Take out what the tools get wrong: a list of references that says it is a list, of entries that are no items."""
+    for path in html.rglob("*.html"):
+        text = path.read_text("utf8")
+        if 'role="list" class="citation-list"' in text:
+            path.write_text(text.replace('role="list" class="citation-list"', 'class="citation-list"'), "utf8")
 
 
 def lead_on(html: Path, title: str, first: str, figures: list[Figure]) -> None:
@@ -235,6 +245,7 @@ def build(root: Path = ROOT) -> None:
         return
     print(f"book: building {len(entries)} pages, {len(figures)} numbered figures", flush=True)
     fresh = jupyter_book(source, work)
+    mend(fresh)
     lead_on(fresh, identity(root).title, entries[0], figures)
     faults = empty_pages(fresh, entries, figures)
     faults += [f"loaded from outside: {line}" for line in outside_references(fresh)]

@@ -19,9 +19,9 @@ from sphinx.application import Sphinx
 GLOSSARY = "book/glossary"
 LEFT_ALONE = (
     *(nodes.literal, nodes.math, nodes.reference, nodes.title, nodes.caption, nodes.table, nodes.term, nodes.raw),
-    *(nodes.math_block, nodes.literal_block, pending_xref, nodes.figure, nodes.strong, nodes.system_message),
+    *(nodes.math_block, nodes.literal_block, pending_xref, nodes.figure, nodes.strong, nodes.emphasis, nodes.system_message),
 )
-EVERYDAY = {"base", "call", "cell", "law", "rule"}  # too common to mark
+EVERYDAY = {"base", "call", "cell", "law", "loss", "proposal", "rule"}  # common words, or words with a second sense
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

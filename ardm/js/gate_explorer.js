@@ -13,7 +13,7 @@ function start(root, data) {
   const chosen = choice("token", tokens.map((token, i) => `${i}: ${words[token.placed]}`), `0: ${words[tokens[0].placed]}`, pick);
   const logits = words.map((word, v) => slider(`now, ${word}`, { min: -6, max: 6, step: 0.1, value: tokens[0].logits[v], says: fixed(1) }, edit));
   const before = words.map((word, v) => slider(`before, ${word}`, { min: -6, max: 6, step: 0.1, value: tokens[0].before[v], says: fixed(1) }, edit));
-  const heads = ["i", "placed", "first", ...Object.values(NAMES), "u", "r", "p"];
+  const heads = ["i", "placed", "first", "p", "u", "r", ...Object.values(NAMES)];
   const body = element("tbody");
   const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), body);
   root.append(
@@ -68,10 +68,8 @@ function start(root, data) {
         element("th", { scope: "row" }, String(i)),
         element("td", {}, words[token.placed]),
         element("td", {}, first),
+        ...["p", "u", "r"].map((name) => share(values[name])),
         ...Object.keys(NAMES).map((name) => element("td", {}, fixed(2)(values[name]))),
-        share(values.u),
-        share(values.r),
-        share(values.p),
       );
     });
     body.replaceChildren(...rows);

@@ -21,9 +21,11 @@ async function toy(folder) {
   await Promise.all(["vendor/onnxruntime-web/ort.wasm.min.js", "vendor/onnxruntime-web/wasm.js", "toy.js"].map((file) => load(folder + file)));
   const wasm = new Blob([await unzipped(globalThis.ARDM_WASM)], { type: "application/wasm" });
   ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmPaths = { "ort-wasm-simd.wasm": URL.createObjectURL(wasm) };
+  ort.env.wasm.simd = false;
+  ort.env.wasm.wasmPaths = { "ort-wasm.wasm": URL.createObjectURL(wasm) };
   const { denoiser, gate, told } = globalThis.ARDM_TOY;
-  const sessions = await Promise.all([denoiser, gate].map((model) => ort.InferenceSession.create(bytesOf(model), { executionProviders: ["wasm"] })));
+  const sessions = [];
+  for (const model of [denoiser, gate]) sessions.push(await ort.InferenceSession.create(bytesOf(model), { executionProviders: ["wasm"] }));
   const floats = (values, ...shape) => new ort.Tensor("float32", Float32Array.from(values.flat()), [1, ...shape]);
   const L = told.length;
   return {
@@ -43,7 +45,7 @@ async function toy(folder) {
 function begin(root) {
   const folder = root.dataset.folder;
   const says = element("p", { class: "says", "aria-live": "polite" });
-  const loading = element("button", { type: "button", class: "load" }, "Load the sampler (5 MB)");
+  const loading = element("button", { type: "button", class: "load" }, "Load the sampler (4 MB)");
   root.replaceChildren(loading, says);
   loading.addEventListener("click", async () => {
     loading.disabled = true;
