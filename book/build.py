@@ -208,6 +208,12 @@ def mend(html: Path) -> None:
             path.write_text(text.replace('role="list" class="citation-list"', 'class="citation-list"'), "utf8")
 
 
+def as_executed(html: Path, executed: Path) -> None:
+    """What a reader downloads is the notebook as it was run, not as it was staged."""
+    for path in (html / "_sources" / "notebooks").glob("*.ipynb"):
+        shutil.copyfile(executed / path.name, path)
+
+
 def lead_on(html: Path, title: str, first: str, figures: list[Figure]) -> None:
     """``index.html`` leads to the first page and ``figures/ID.html`` to a figure, wherever it moves: that is its address."""
     (html / "index.html").write_text(FRONT.format(title=title, url=f"{first}.html"), "utf8")
@@ -246,6 +252,7 @@ def build(root: Path = ROOT) -> None:
     print(f"book: building {len(entries)} pages, {len(figures)} numbered figures", flush=True)
     fresh = jupyter_book(source, work)
     mend(fresh)
+    as_executed(fresh, target / "executed")
     lead_on(fresh, identity(root).title, entries[0], figures)
     faults = empty_pages(fresh, entries, figures)
     faults += [f"loaded from outside: {line}" for line in outside_references(fresh)]

@@ -399,3 +399,18 @@ def test_the_panels_of_a_figure_open_by_key_and_the_citation_is_copied(browser, 
         copied = visit.page.evaluate("() => navigator.clipboard.readText()")
         assert copied.strip() == panels["Cite"].locator("pre").text_content().strip()
         assert not visit.faults
+
+
+def test_the_search_works_offline(browser, address: str) -> None:
+    with Visit(browser, f"{address}/search.html?q=noisy-OR", viewport=DESK) as visit:
+        visit.page.wait_for_selector("#search-results li a")
+        found = visit.page.locator("#search-results li a").all_inner_texts()
+        assert any("Combining" in title for title in found)
+        assert not visit.faults
+
+
+def test_the_notebook_that_is_downloaded_is_the_one_that_was_run(browser, address: str) -> None:
+    with Visit(browser, f"{address}/notebooks/05_positional_prior.html", viewport=DESK) as visit:
+        link = visit.page.locator("#rerun-this-page a", has_text="the notebook").get_attribute("href")
+        given = visit.page.request.get(f"{address}/notebooks/{link}").json()
+    assert given == json.loads((HTML.parent / "executed" / "05_positional_prior.ipynb").read_text())
