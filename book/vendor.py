@@ -55,9 +55,9 @@ PACKAGES = (
             r"package/(LICENSE"
             r"|es5/tex-mml-chtml\.js"
             r"|es5/output/chtml/fonts/woff-v2/.*"
-            r"|es5/input/(tex/extensions|mml)/.*"
+            r"|es5/input/tex/extensions/(?!all-packages).*|es5/input/mml/entities\.js"
             r"|es5/(ui|a11y)/.*"
-            r"|es5/sre/mathmaps/(base|en|nemeth)\.json)"
+            r"|es5/sre/mathmaps/(base|en)\.json)"
         ),
     ),
     Package(
@@ -85,7 +85,7 @@ def vendor(target: Path) -> None:
 
 def put(package: Package, target: Path) -> None:
     """Put the kept files of one package into ``target``, once; the archive must have the pinned checksum."""
-    wanted = f"{package.says} {package.sha512}"
+    wanted = f"{package.says} {package.sha512} {package.kept.pattern}"
     mark = target / "VENDORED"
     if mark.is_file() and mark.read_text() == wanted:
         return
