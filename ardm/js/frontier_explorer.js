@@ -14,7 +14,7 @@ function start(root, data) {
   const picture = element("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": "Scatter of rules: valid texts against the chosen quantity" });
   const says = element("p", { class: "says", "aria-live": "polite" }, "Point at a mark, or move to it with the Tab key, for its numbers.");
   root.append(
-    element("div", { class: "row" }, task.node, element("label", { class: "choice" }, element("span", {}, "calls"), calls), axis.node),
+    element("div", { class: "line" }, task.node, element("label", { class: "choice" }, element("span", {}, "calls"), calls), axis.node),
     element("div", { class: "wide" }, picture),
     says,
     element(

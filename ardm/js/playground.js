@@ -76,9 +76,9 @@ function play(root, model) {
   const rewrite = button("Rewrite", run);
   root.replaceChildren(
     element("div", { class: "controls" }, element("div", {}, rule.node, threshold.node), element("div", {}, T.node, seed.node)),
-    element("form", { class: "row", onsubmit: type }, prompt, element("button", { type: "submit" }, "Put in place")),
+    element("form", { class: "line", onsubmit: type }, prompt, element("button", { type: "submit" }, "Put in place")),
     words,
-    element("div", { class: "row" }, element("span", {}, "Chosen token:"), word, element("label", {}, keep, " keep it"), button("Break a token", spoil), button("Hide all", clear)),
+    element("div", { class: "line" }, element("span", {}, "Chosen token:"), word, element("label", {}, keep, " keep it"), button("Break a token", spoil), button("Hide all", clear)),
     element("div", { class: "bar" }, rewrite, stepper),
     says,
     element("div", { class: "key" }, ...Object.entries(EVENTS).map(([kind, name]) => element("span", { class: kind }, name))),
