@@ -314,7 +314,7 @@ def test_the_gate_explorer_computes_what_the_package_computes(browser, address: 
             abs=1e-6,
         )
         widget.get_by_label("token", exact=True).select_option("3: sing")
-        assert widget.get_by_label("now, sing").input_value() == "0"
+        assert widget.get_by_label("now, sing", exact=True).input_value() == "0"
         assert widget.locator("tr[aria-current=true] th").inner_text() == "3"
         assert not visit.faults
 

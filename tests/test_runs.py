@@ -63,7 +63,7 @@ def kernels(folder: Path) -> list[int]:
     return found
 
 
-def wait_for(condition, seconds: float = 30) -> bool:
+def wait_for(condition, seconds: float = 120) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
@@ -239,7 +239,7 @@ def test_an_interrupt_stops_every_child_and_its_kernel(notebooks, tmp_path):
     child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert wait_for(lambda: (notebooks / "started").exists() and (into / "a.ipynb").exists())
     os.kill(child.pid, signal.SIGINT)
-    assert child.wait(30) != 0
+    assert child.wait(120) != 0  # a hang, not a slow machine
     assert wait_for(lambda: kernels(notebooks) == [])
     assert files(into) == ["a.ipynb"]
     assert recorded(into / "a.ipynb")["key"] == stale_key(done)
