@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_runs import SLEEP, files, kernels, make_project, text_of, wait_for, write
+from test_runs import SLEEP, files, hear_interrupts, kernels, make_project, text_of, wait_for, write
 
 from ardm import cli, corpora, runs
 from ardm.cli import main
@@ -31,7 +31,7 @@ def notebooks(tmp_path, monkeypatch, no_corpora):
 def ardm(folder: Path, *words: str, **options) -> subprocess.Popen:
     """``python -m ardm`` in a process of its own."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen([sys.executable, "-m", "ardm", *words], cwd=folder, **options)
+    return subprocess.Popen([sys.executable, "-m", "ardm", *words], cwd=folder, preexec_fn=hear_interrupts, **options)
 
 
 def test_bad_parameters_are_one_line_with_status_2_and_nothing_runs(notebooks):

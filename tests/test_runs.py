@@ -63,6 +63,11 @@ def kernels(folder: Path) -> list[int]:
     return found
 
 
+def hear_interrupts() -> None:
+    """For a child of tests that run in the background, where a shell has them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def wait_for(condition, seconds: float = 120) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
@@ -236,7 +241,7 @@ def test_an_interrupt_stops_every_child_and_its_kernel(notebooks, tmp_path):
     code = "import sys; from pathlib import Path; from ardm.runs import execute_stale\n"
     code += "execute_stale([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), jobs=2)"
     words = [sys.executable, "-c", code, into, done, slow]
-    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hear_interrupts)
     assert wait_for(lambda: (notebooks / "started").exists() and (into / "a.ipynb").exists())
     os.kill(child.pid, signal.SIGINT)
     assert child.wait(120) != 0  # a hang, not a slow machine
