@@ -18,7 +18,7 @@ from vendor import BookError
 FILES = ("png", "svg", "pdf", "csv", "json")
 FOLDER = "book/_static/figures"  # below the staged sources; the pages find it at _static/figures
 LIST = "book/figures"  # the page that lists them
-SMALL = 280  # pixels: the width of a picture in the list
+SMALL = 240  # pixels: the width of a picture in the list
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def small(picture: bytes) -> bytes:
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     height = max(1, round(image.height * SMALL / image.width))
     file = io.BytesIO()
-    image.resize((SMALL, height), Image.Resampling.LANCZOS).quantize(48).save(file, format="PNG", optimize=True)
+    image.resize((SMALL, height), Image.Resampling.LANCZOS).quantize(32).save(file, format="PNG", optimize=True)
     return file.getvalue()
 
 

@@ -55,7 +55,7 @@ PACKAGES = (
             r"package/(LICENSE"
             r"|es5/tex-mml-chtml\.js"
             r"|es5/output/chtml/fonts/woff-v2/.*"
-            r"|es5/input/tex/extensions/(?!all-packages).*|es5/input/mml/entities\.js"
+            r"|es5/input/tex/extensions/(?!all-packages|ams\.js|mhchem|physics|bussproofs).*|es5/input/mml/entities\.js"
             r"|es5/(ui|a11y)/.*"
             r"|es5/sre/mathmaps/(base|en)\.json)"
         ),

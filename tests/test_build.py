@@ -174,7 +174,7 @@ def test_stage_takes_the_executed_notebooks_and_leaves_scripts_out(tmp_path: Pat
     ]
     kept = {path.name: path for path in (tmp_path / "source" / gallery.FOLDER).rglob("*") if path.is_file()}
     assert set(kept) == {f"fig-one.{kind}" for kind in gallery.FILES}  # and a small one in a folder of its own
-    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (280, 140)
+    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (240, 120)
     facts = json.loads((tmp_path / "source" / "figures.json").read_text())["fig-one"]
     assert (facts["notebook"], facts["cell"], facts["code"]) == ("notebooks/a.ipynb", "plot", "plot()")
     assert (facts["command"], facts["provenance"]) == (".venv/bin/ardm run a", {"commit": "0123456789ab"})
