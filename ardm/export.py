@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ardm.files import whole, write_whole
+from ardm.gate import Features, OverwriteGate
 from ardm.gates import load_gate
 from ardm.training import MODELS, load_denoiser
 from ardm.types import InputError
 
 if TYPE_CHECKING:
     from ardm.denoiser import Transformer
-    from ardm.gate import OverwriteGate
 
 __all__ = ["DenoiserGraph", "GateGraph", "export_onnx"]
 
@@ -41,20 +41,14 @@ class GateGraph(nn.Module):
 
     def __init__(self, gate: OverwriteGate) -> None:
         super().__init__()
-        self.head = gate.head
-        moments = [(one.mean.item(), one.variance.sqrt().item()) for one in gate.standard.values()]
-        mean, scale = torch.tensor(moments).float().unbind(1)
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
+        self.gate = gate
 
     def forward(self, hidden: Tensor, signals: Tensor, time: Tensor, prior: Tensor) -> Tensor:
-        from ardm.gate import Features
-
         L = hidden.shape[1]
         ones = torch.ones_like(prior)
         position = torch.arange(L).float().unsqueeze(0) / L
-        standard = (signals - self.mean) / self.scale
-        return self.head(Features(hidden, standard, position, ones * time, prior))
+        standard = [one(signals[..., k]) for k, one in enumerate(self.gate.standard.values())]
+        return self.gate.head(Features(hidden, torch.stack(standard, dim=-1), position, ones * time, prior))
 
 
 def export_onnx(name: str, folder: Path = MODELS) -> list[Path]:

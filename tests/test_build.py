@@ -1,232 +1,15 @@
-"""The build of the book: figures are staged, foreign references and empty pages are caught, the swap is whole or nothing."""
+"""The build of the book: foreign references, lost links and empty pages are caught, the swap is whole or nothing."""
 
 from __future__ import annotations
 
-import base64
-import copy
-import importlib.util
-import io
-import json
 import shutil
-import sys
 from pathlib import Path
 
+import build as book
 import pytest
-import yaml
-from PIL import Image
-
-ROOT = Path(__file__).resolve().parent.parent
-
-sys.path.insert(0, str(ROOT / "book"))  # as when the script is run: what it imports lies beside it
-spec = importlib.util.spec_from_file_location("book_build", ROOT / "book" / "build.py")
-book = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = book  # dataclasses look their module up
-spec.loader.exec_module(book)
-gallery, staging = sys.modules["gallery"], sys.modules["staging"]
-
-RUN = {"key": "0" * 64, "parameters": {}, "seconds": 12.3}
-WORDS = {"id": "fig-one", "caption": "Validity against calls.", "alt": "A rising line."}
-
-
-def picture(words: dict | None = WORDS) -> dict:
-    metadata = {"ardm": {"figure": dict(words)}} if words is not None else {}
-    return {
-        "output_type": "display_data",
-        "data": {"image/png": PICTURE, "text/plain": "<Figure>"},
-        "metadata": metadata,
-    }
-
-
-def printed(text: str = "1\n") -> dict:
-    return {"output_type": "stream", "name": "stdout", "text": text}
-
-
-def table() -> dict:
-    return {"output_type": "execute_result", "execution_count": 1, "data": {"text/html": "<table></table>"}, "metadata": {}}
-
-
-def notebook(*outputs: dict, **metadata: object) -> dict:
-    cells = [
-        {"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# Title"},
-        {
-            "cell_type": "code",
-            "id": "plot",
-            "metadata": metadata,
-            "source": "plot()",
-            "execution_count": 1,
-            "outputs": list(outputs),
-        },
-    ]
-    return {"cells": cells, "metadata": {"ardm": RUN}, "nbformat": 4, "nbformat_minor": 5}
-
-
-def square() -> str:
-    """A white picture in base64, twice as wide as those in the list of figures."""
-    file = io.BytesIO()
-    Image.new("RGB", (640, 320), "white").save(file, format="PNG")
-    return base64.b64encode(file.getvalue()).decode()
-
-
-PICTURE = square()
-
-
-# ------------------------------------------------------------------------------------------------------------- staging
-
-
-def test_a_figure_gets_number_caption_and_alt_text() -> None:
-    source = notebook(picture())
-    before = copy.deepcopy(source)
-    staged, figures = staging.stage_notebook(source, "notebooks/a")
-    caption, alt = WORDS["caption"], WORDS["alt"]
-    assert figures == [book.Figure("fig-one", "notebooks/a", caption, alt, cell="plot", code="plot()", picture=PICTURE)]
-    assert staged["cells"][1]["metadata"]["mystnb"] == {
-        "figure": {"caption": "Validity against calls.", "name": "fig-one"},
-        "image": {"alt": "A rising line."},
-    }
-    assert source == before, "the executed notebook itself is left alone"
-
-
-def test_a_notebook_without_figures_is_unchanged() -> None:
-    source = notebook(printed(), table())
-    assert staging.stage_notebook(source, "notebooks/a") == (source, [])
-
-
-def test_a_figure_cell_with_more_outputs_is_split_in_order() -> None:
-    second = {**WORDS, "id": "fig-two"}
-    staged, figures = staging.stage_notebook(
-        notebook(printed(), picture(), table(), picture(second), tags=["hide-input"]), "notebooks/a"
-    )
-    cells = staged["cells"][1:]
-    assert [[output["output_type"] for output in cell["outputs"]] for cell in cells] == [
-        ["stream"],
-        ["display_data"],
-        ["execute_result"],
-        ["display_data"],
-    ]
-    assert ["mystnb" in cell["metadata"] for cell in cells] == [False, True, False, True]
-    assert [cell["metadata"]["tags"] for cell in cells] == [["hide-input"]] + [["remove-input"]] * 3
-    assert len({cell["id"] for cell in cells}) == 4
-    assert all(cell["source"] for cell in cells), "MyST-NB drops cells without a source"
-    assert [figure.id for figure in figures] == ["fig-one", "fig-two"]
-
-
-@pytest.mark.parametrize("missing", ["id", "caption", "alt"])
-def test_a_figure_without_a_word_is_refused(missing: str) -> None:
-    words = {**WORDS, missing: "  "}
-    with pytest.raises(book.BookError, match=rf"notebooks/a, cell 1: a figure without {missing} "):
-        staging.stage_notebook(notebook(picture(words)), "notebooks/a")
-
-
-def test_a_picture_that_was_not_published_is_refused() -> None:
-    with pytest.raises(book.BookError, match="without id, caption, alt"):
-        staging.stage_notebook(notebook(picture(None)), "notebooks/a")
-
-
-def test_an_id_that_cannot_be_a_link_is_refused() -> None:
-    with pytest.raises(book.BookError, match="figure id 'Fig One'"):
-        staging.stage_notebook(notebook(picture({**WORDS, "id": "Fig One"})), "notebooks/a")
-
-
-def tree(root: Path, **notebooks: dict) -> Path:
-    """A small project with its executed notebooks."""
-    (root / "book").mkdir(parents=True)
-    (root / "book" / "index.md").write_text("# Index\n")
-    (root / "book" / "build.py").write_text("")
-    (root / "_config.yml").write_text("title: t\n")
-    (root / "CITATION.cff").write_text(CITED)
-    chapters = "".join(f"  - file: notebooks/{name}\n" for name in notebooks)
-    (root / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\nchapters:\n{chapters}")
-    executed = root / "_build" / "executed"
-    executed.mkdir(parents=True)
-    for name, content in notebooks.items():
-        (executed / f"{name}.ipynb").write_text(json.dumps(content))
-    (executed / "figures").mkdir()
-    for kind in gallery.FILES:
-        (executed / "figures" / f"fig-one.{kind}").write_text(f"a {kind}")
-    (executed / "figures" / "fig-one.png").write_bytes(base64.b64decode(PICTURE))
-    (executed / "figures" / "fig-one.json").write_text(json.dumps({**WORDS, "provenance": {"commit": "0123456789ab"}}))
-    return executed
-
-
-CITED = """\
-title: On gates
-authors: [{name: The authors}]
-version: 1.2.3
-date-released: 2026-02-01
-"""
-
-
-def test_stage_takes_the_executed_notebooks_and_leaves_scripts_out(tmp_path: Path) -> None:
-    executed = tree(tmp_path, a=notebook(picture()), b=notebook(printed()))
-    entries, figures = staging.stage(tmp_path, executed, tmp_path / "source")
-    assert entries == ["book/index", "notebooks/a", "notebooks/b"]
-    assert [figure.page for figure in figures] == ["notebooks/a"]
-    staged = sorted(
-        path.relative_to(tmp_path / "source").as_posix() for path in (tmp_path / "source").rglob("*") if path.is_file()
-    )
-    assert [name for name in staged if "_static" not in name] == [
-        "_config.yml",
-        "_toc.yml",
-        "book/index.md",
-        "figures.json",
-        "notebooks/a.ipynb",
-        "notebooks/b.ipynb",
-    ]
-    kept = {path.name: path for path in (tmp_path / "source" / gallery.FOLDER).rglob("*") if path.is_file()}
-    assert set(kept) == {f"fig-one.{kind}" for kind in gallery.FILES}  # and a small one in a folder of its own
-    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (240, 120)
-    facts = json.loads((tmp_path / "source" / "figures.json").read_text())["fig-one"]
-    assert (facts["notebook"], facts["cell"], facts["code"]) == ("notebooks/a.ipynb", "plot", "plot()")
-    assert (facts["command"], facts["provenance"]) == (".venv/bin/ardm run a", {"commit": "0123456789ab"})
-
-
-def test_numbers_of_the_notebooks_reach_every_page(tmp_path: Path) -> None:
-    """A text glued in 01_one is what ``{{ one["valid-share"] }}`` says on any page."""
-    stated = {
-        "output_type": "display_data",
-        "data": {"application/papermill.record/text/plain": "'52.1 %'"},
-        "metadata": {"scrapbook": {"name": "valid-share", "mime_prefix": "application/papermill.record/"}},
-    }
-    executed = tree(tmp_path, **{"01_one": notebook(printed(), stated), "b": notebook(printed())})
-    staging.stage(tmp_path, executed, tmp_path / "source")
-    config = yaml.safe_load((tmp_path / "source" / "_config.yml").read_text())
-    times = config["parse"]["myst_substitutions"].pop("run_times")
-    assert config["title"] == "t"
-    assert config["parse"] == {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}}}
-    assert times.splitlines()[2:] == [
-        "| {doc}`../notebooks/01_one` | 12 |",
-        "| {doc}`../notebooks/b` | 12 |",
-        "| all, one after the other | 25 |",
-    ]
-
-
-def test_two_figures_with_one_id_are_refused(tmp_path: Path) -> None:
-    executed = tree(tmp_path, a=notebook(picture()), b=notebook(picture()))
-    with pytest.raises(book.BookError, match=r"'fig-one' is used 2 times: notebooks/a, notebooks/b"):
-        staging.stage(tmp_path, executed, tmp_path / "source")
-
-
-@pytest.mark.parametrize(
-    ("harm", "said"),
-    [
-        (lambda folder: (folder / "fig-one.svg").unlink(), r"fig-one\.svg missing in figures/: run `ardm execute --force a`"),
-        (lambda folder: (folder / "fig-one.json").unlink(), r"fig-one\.json missing"),
-        (lambda folder: (folder / "fig-one.csv").unlink(), r"fig-one\.csv missing"),
-        (lambda folder: (folder / "fig-one.png").write_bytes(b""), r"fig-one\.png is of another run than the page"),
-    ],
-)
-def test_a_figure_without_its_files_is_refused(tmp_path: Path, harm, said: str) -> None:
-    executed = tree(tmp_path, a=notebook(picture()))
-    harm(executed / "figures")
-    with pytest.raises(book.BookError, match=said):
-        staging.stage(tmp_path, executed, tmp_path / "source")
-
-
-def test_a_notebook_that_was_not_executed_is_named(tmp_path: Path) -> None:
-    executed = tree(tmp_path, a=notebook(printed()))
-    (executed / "a.ipynb").unlink()
-    with pytest.raises(book.BookError, match=r"a\.ipynb has not been executed"):
-        staging.stage(tmp_path, executed, tmp_path / "source")
+from gallery import Figure
+from test_staging import notebook, printed, tree
+from vendor import BookError
 
 
 def test_the_fingerprint_sees_contents_and_names(tmp_path: Path) -> None:
@@ -237,19 +20,6 @@ def test_the_fingerprint_sees_contents_and_names(tmp_path: Path) -> None:
     second = book.fingerprint(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert len({first, second, book.fingerprint(tmp_path)}) == 3
-
-
-def test_toc_entries_are_found_at_every_depth() -> None:
-    sections = {"file": "b", "sections": [{"file": "c"}]}
-    toc = {"root": "a", "parts": [{"caption": "P", "chapters": [sections]}, {"caption": "Q", "chapters": [{"file": "d"}]}]}
-    assert staging.toc_entries(toc) == ["a", "b", "c", "d"]
-
-
-def test_the_table_of_contents_names_files_that_exist() -> None:
-    entries = staging.toc_entries(yaml.safe_load((ROOT / "_toc.yml").read_text()))
-    assert len(entries) == len(set(entries))
-    lost = [entry for entry in entries if not any((ROOT / f"{entry}{suffix}").is_file() for suffix in (".md", ".ipynb"))]
-    assert lost == [gallery.LIST]  # which is written by the build
 
 
 # -------------------------------------------------------------------------------------------------------------- checks
@@ -333,7 +103,7 @@ def pages(html: Path, body: str) -> list[str]:
     (html / "notebooks").mkdir()
     (html / "index.html").write_text("")
     (html / "notebooks" / "a.html").write_text(f"<html><body>{body}</body></html>")
-    return book.empty_pages(html, ["notebooks/a"], [book.Figure("fig-one", "notebooks/a")])
+    return book.empty_pages(html, ["notebooks/a"], [Figure("fig-one", "notebooks/a")])
 
 
 def test_a_whole_page_passes(tmp_path: Path) -> None:
@@ -403,26 +173,8 @@ def test_a_book_that_lost_its_pages_is_built_again(project: Path) -> None:
 def test_a_failed_check_leaves_the_earlier_book(project: Path) -> None:
     book.build(project)
     (project / "book" / "index.md").write_text('<script src="https://a.example/x.js"></script>')
-    with pytest.raises(book.BookError, match=r"loaded from outside: book/index\.html"):
+    with pytest.raises(BookError, match=r"loaded from outside: book/index\.html"):
         book.build(project)
     assert "# Index" in built(project).read_text()
-    with pytest.raises(book.BookError, match="loaded from outside"):
+    with pytest.raises(BookError, match="loaded from outside"):
         book.build(project)
-
-
-@pytest.mark.parametrize("package", book.vendor.PACKAGES, ids=lambda package: package.name)
-def test_a_package_with_another_checksum_is_refused(package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forged(package, folder: Path) -> Path:
-        (folder / "archive.tgz").write_bytes(b"not it")
-        return folder / "archive.tgz"
-
-    monkeypatch.setattr(book.vendor, "fetch", forged)
-    with pytest.raises(book.BookError, match=rf"{package.name} {package.version}: the archive's SHA-512"):
-        book.vendor.put(package, tmp_path / "vendor" / package.name)
-    assert not (tmp_path / "vendor" / package.name).exists()
-
-
-def test_without_npm_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(book.vendor, "npm_commands", lambda: [[sys.executable, "-c", "import sys; sys.exit('no network')"]])
-    with pytest.raises(book.BookError, match=r"could not be fetched with npm \(no network\).*connect"):
-        book.vendor.fetch(book.vendor.PACKAGES[0], tmp_path)

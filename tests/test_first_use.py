@@ -1,15 +1,13 @@
 """The first use of a glossary word on a page is a link, whole words alone, and nothing else is touched."""
 
-import sys
 from pathlib import Path
 
 from docutils import nodes
 from docutils.utils import new_document
+from first_use import EVERYDAY, mark, words_of
 from sphinx.addnodes import pending_xref
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "book"))
-from first_use import EVERYDAY, mark, words_of  # noqa: E402
 
 WORDS = ("noisy-OR", "gate", "oracle gate", "margin")
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
+import pdf
 import pytest
 from pypdf import PdfReader
 from test_pages import skip
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "book"))
-import pdf  # noqa: E402
 
 
 def small_book(folder: Path) -> Path:

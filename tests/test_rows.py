@@ -5,26 +5,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import figure_rows
+import gallery
 import pytest
+import rerun_box
 import yaml
 from docutils import nodes
 from docutils.utils import new_document
+from identity import Identity, bibtex, identity, latex
 from jsonschema import Draft7Validator
 from pybtex.database import parse_string
 from sphinx.errors import ExtensionError
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "book"))
-import figure_rows  # noqa: E402
-import gallery  # noqa: E402
-import rerun_box  # noqa: E402
-from identity import Identity, bibtex, identity, latex  # noqa: E402
+from ardm.parameters import Parameter
 
-from ardm.parameters import Parameter  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 BOOK = Identity("On gates & more", ("The authors", "A. N. Other"), "1.2.3", "2026-02-01")
 HOSTED = Identity(**{**vars(BOOK), "address": "https://a.example/book/", "repository": "me/gates"})

@@ -58,6 +58,19 @@ function group(name, ...parts) {
   return element("fieldset", {}, element("legend", {}, name), ...parts);
 }
 
+/* What a step did, in words, from the kind of event at each place: "step 3 of 8: 2 written, 1 changed". */
+function stepSays(step, last, kinds, names) {
+  if (step === 0) return "start";
+  const counts = Object.entries(names).map(([kind, name]) => [kinds.filter((one) => one === kind).length, name]);
+  const done = counts.filter(([count]) => count).map(([count, name]) => `${count} ${name}`);
+  return `step ${step} of ${last}: ${done.join(", ") || "nothing changes"}`;
+}
+
+/* The colours of the kinds of event. */
+function eventKey(names) {
+  return element("div", { class: "key" }, ...Object.entries(names).map(([kind, name]) => element("span", { class: kind }, name)));
+}
+
 /* Round numbers from 0 to at most the given one, and how they are written. */
 function ticks(most) {
   const size = 10 ** Math.floor(Math.log10(most / 4));

@@ -12,7 +12,6 @@ function start(root, data) {
   const play = button("Play", "play", toggle);
   const map = element("canvas", { role: "img", class: "map" });
   const beside = element("div", { class: "beside" }, element("p", { class: "axis" }, "p by position (across) and step (down)"), map);
-  const key = element("div", { class: "key" }, ...Object.entries(data.events).map(([kind, name]) => element("span", { class: kind }, name)));
   root.append(
     element("div", { class: "pair" }, text, beside),
     element(
@@ -25,7 +24,7 @@ function start(root, data) {
       input,
       says,
     ),
-    key,
+    eventKey(data.events),
   );
   input.addEventListener("input", () => move(Number(input.value)));
 
@@ -51,14 +50,9 @@ function start(root, data) {
     at = Math.max(0, Math.min(last(), step));
     input.max = last();
     input.value = at;
-    const counts = {};
     text.replaceChildren();
-    for (const [word, kind] of frames()[at]) {
-      counts[kind] = (counts[kind] || 0) + 1;
-      text.append(element("span", kind ? { class: kind } : {}, word), data.separator);
-    }
-    const done = Object.entries(data.events).filter(([kind]) => counts[kind]).map(([kind, name]) => `${counts[kind]} ${name}`).join(", ");
-    says.textContent = at === 0 ? "start" : `step ${at} of ${last()}${done ? `: ${done}` : ": nothing changes"}`;
+    for (const [word, kind] of frames()[at]) text.append(element("span", kind ? { class: kind } : {}, word), data.separator);
+    says.textContent = stepSays(at, last(), frames()[at].map(([, kind]) => kind), data.events);
     input.setAttribute("aria-valuetext", says.textContent);
     heat();
   }

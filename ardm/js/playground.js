@@ -61,9 +61,9 @@ function begin(root) {
 
 function play(root, model) {
   const [V, L] = [model.words.length, model.length];
-  let [x, fixed, chosen, frames, timer, busy] = [Array(L).fill(V), Array(L).fill(false), 0, [], null, false];
+  let [x, kept, chosen, frames, timer, busy] = [Array(L).fill(V), Array(L).fill(false), 0, [], null, false];
   const T = slider("T, steps", { min: 1, max: 32, step: 1, value: 12 }, () => {});
-  const threshold = slider("threshold", { min: 0, max: 1, step: 0.01, value: 0.5, says: fixed2 }, () => {});
+  const threshold = slider("threshold", { min: 0, max: 1, step: 0.01, value: 0.5, says: fixed(2) }, () => {});
   const seed = slider("seed", { min: 0, max: 999, step: 1, value: 0 }, () => {});
   const rule = choice("rule", Object.keys(rules), Object.keys(rules)[0], usual);
   const button = (name, pressed) => element("button", { type: "button", onclick: pressed }, name);
@@ -81,7 +81,7 @@ function play(root, model) {
     element("div", { class: "line" }, element("span", {}, "Chosen token:"), word, element("label", {}, keep, " keep it"), button("Break a token", spoil), button("Hide all", clear)),
     element("div", { class: "bar" }, rewrite, stepper),
     says,
-    element("div", { class: "key" }, ...Object.entries(EVENTS).map(([kind, name]) => element("span", { class: kind }, name))),
+    eventKey(EVENTS),
   );
 
   function usual() {
@@ -99,7 +99,7 @@ function play(root, model) {
           "button",
           {
             type: "button",
-            class: `${frame.events[i]}${fixed[i] ? " fixed" : ""}`,
+            class: `${frame.events[i]}${kept[i] ? " fixed" : ""}`,
             title: `position ${i}${doubt}`,
             "aria-pressed": i === chosen ? "true" : "false",
             onclick: () => choose(i),
@@ -110,9 +110,7 @@ function play(root, model) {
     );
     if (step !== null) {
       stepper.value = step;
-      const counts = Object.entries(EVENTS).map(([kind, name]) => [frame.events.filter((event) => event === kind).length, name]);
-      const done = counts.filter(([count]) => count).map(([count, name]) => `${count} ${name}`);
-      says.textContent = step === 0 ? "start" : `step ${step} of ${frames.length - 1}: ${done.join(", ") || "nothing changes"}`;
+      says.textContent = stepSays(step, frames.length - 1, frame.events, EVENTS);
       stepper.setAttribute("aria-valuetext", says.textContent);
     }
   }
@@ -128,7 +126,7 @@ function play(root, model) {
   function choose(i) {
     chosen = i;
     word.value = x[i];
-    keep.checked = fixed[i];
+    keep.checked = kept[i];
     show(frames.length ? Number(stepper.value) : null);
     words.children[i].focus();
   }
@@ -140,8 +138,8 @@ function play(root, model) {
   }
 
   function fix(yes) {
-    fixed[chosen] = yes && x[chosen] !== V;
-    keep.checked = fixed[chosen];
+    kept[chosen] = yes && x[chosen] !== V;
+    keep.checked = kept[chosen];
     show();
   }
 
@@ -152,13 +150,13 @@ function play(root, model) {
     if (unknown.length) return fresh(`Not a word of this language: ${unknown.join(", ")}. It knows ${model.words.join(" ")}`);
     given.forEach((w, i) => {
       x[i] = model.words.indexOf(w);
-      fixed[i] = true;
+      kept[i] = true;
     });
     fresh(`${given.length} words are in place and will be kept.`);
   }
 
   function spoil() {
-    const open = x.map((_, i) => i).filter((i) => x[i] !== V && !fixed[i]);
+    const open = x.map((_, i) => i).filter((i) => x[i] !== V && !kept[i]);
     if (!open.length) return fresh("There is no token to break: write a text first.");
     const i = open[Math.floor(Math.random() * open.length)];
     const was = x[i];
@@ -169,7 +167,7 @@ function play(root, model) {
   }
 
   function clear() {
-    [x, fixed] = [Array(L).fill(V), Array(L).fill(false)];
+    [x, kept] = [Array(L).fill(V), Array(L).fill(false)];
     keep.checked = false;
     fresh();
   }
@@ -179,7 +177,7 @@ function play(root, model) {
     busy = true;
     clearInterval(timer);
     const began = performance.now();
-    const made = await sample(model, { x, fixed, T: T.value, rule: rule.value, threshold: threshold.value, seed: seed.value });
+    const made = await sample(model, { x, fixed: kept, T: T.value, rule: rule.value, threshold: threshold.value, seed: seed.value });
     root.dataset.milliseconds = performance.now() - began;
     busy = false;
     frames = made.frames;
@@ -199,5 +197,4 @@ function play(root, model) {
   root.sample = (settings) => sample(model, settings); // for the test, which compares with Python
 }
 
-const fixed2 = fixed(2);
 for (const root of document.querySelectorAll(".ardm-playground")) begin(root);

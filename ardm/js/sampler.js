@@ -21,15 +21,14 @@ function lowest(rank, among, count) {
   return rank.map((_, i) => chosen.has(i));
 }
 
-/* Masks to write, the surest first, so many that none is left after `writtenBy` of the steps. */
-function onSchedule({ isMask, isFixed, logQ, t, T }, writtenBy) {
+/* Masks to write, the surest first, so many that none is left after six tenths of the steps. */
+function onSchedule({ isMask, isFixed, logQ, t, T }) {
   const open = isFixed.filter((fixed) => !fixed).length;
-  const wanted = Math.floor(open * Math.max(0, 1 - t / Math.max(1, Math.ceil(writtenBy * T))));
+  const wanted = Math.floor(open * Math.max(0, 1 - t / Math.max(1, Math.ceil(0.6 * T))));
   const masks = isMask.filter(Boolean).length;
   return lowest(logQ.map((row) => -Math.max(...row)), isMask, masks - wanted);
 }
 
-const WRITTEN_BY = 0.6;
 const nothing = (step) => step.isMask.map(() => false);
 
 const rules = {
@@ -39,7 +38,7 @@ const rules = {
     act(step, { threshold }) {
       const suspect = step.logitU.map((u, i) => formulas.sigmoid(u) > threshold && !step.isMask[i] && !step.isFixed[i]);
       const chosen = lowest(step.logitU.map((u) => -u), suspect, 4);
-      const write = onSchedule(step, WRITTEN_BY);
+      const write = onSchedule(step);
       if (step.t === step.T) return { write: write.map((yes, i) => yes || chosen[i]), remask: nothing(step) };
       return { write, remask: chosen };
     },
@@ -49,7 +48,7 @@ const rules = {
     act(step, { threshold }) {
       const q = step.logQ.map((row, i) => (step.isMask[i] ? 1 : Math.exp(row[step.x[i]])));
       const bad = q.map((value, i) => value < threshold && !step.isMask[i] && !step.isFixed[i] && step.overwrites[i] < 3);
-      return { write: onSchedule(step, WRITTEN_BY), remask: lowest(q, bad, Math.floor(0.25 * q.length)) };
+      return { write: onSchedule(step), remask: lowest(q, bad, Math.floor(0.25 * q.length)) };
     },
   },
   "one-way": {
@@ -97,7 +96,7 @@ async function sample(model, { x, fixed, T, rule, threshold, seed }) {
     draws.choices.push(choices);
     const proposal = logQ.map((row, i) => formulas.argmax(row.map((l, v) => l - Math.log(-Math.log1p(-noise[i * V + v])))));
     const isMask = x.map((token) => token === V);
-    const step = { t, T, x, proposal, logQ, before, isMask, isFixed: fixed, overwrites: [...overwrites], choices };
+    const step = { t, T, x, logQ, before, isMask, isFixed: fixed, overwrites, choices };
     if (rules[rule].gate) {
       const r = x.map((_, i) => formulas.sigmoid(formulas.priorLogit(i, t, { n: L, T, ...model.prior })));
       step.logitU = await model.judge(hidden, rawSignals(step), t / T, r);
