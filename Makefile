@@ -69,7 +69,7 @@ $(VENV)/.ardm-sweep: $(VENV)/.ardm-installed
 
 # Where cells run; on a cluster: make ablations RUNNER="--executor slurm --jobs 100" (book/rerun.md).
 PROFILE ?= small
-CORES ?= $(shell $(PY) -c "from ardm.provenance import cores; print(cores())")
+CORES ?= $(shell $(PY) -c "from ardm.base.provenance import cores; print(cores())")
 RUNNER ?= --cores $(CORES)
 
 ablations: $(VENV)/.ardm-sweep

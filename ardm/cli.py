@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ardm import __version__, runs
-from ardm.checks import GLUED
-from ardm.files import check_writable, write_whole
-from ardm.parameters import non_default, parse_assignments, read_parameters, schema
-from ardm.provenance import provenance
-from ardm.types import InputError
+from ardm.base.atomic import check_writable, write_whole
+from ardm.base.errors import InputError
+from ardm.base.provenance import provenance
+from ardm.book.checks import GLUED
+from ardm.book.parameters import non_default, parse_assignments, read_parameters, schema
 
 __all__ = ["main"]
 
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     fair.set_defaults(command=_arena)
     fair.add_argument(
         "--profile",
-        choices=("small", "paper", "final", "scale", "scale-gpu"),  # ardm.match.PROFILES, which needs torch
+        choices=("small", "paper", "final", "scale", "scale-gpu"),  # ardm.experiments.match.PROFILES, which needs torch
         default="small",
         help="what the options start from (default: small)",
     )
@@ -179,9 +179,8 @@ def _record(chosen: argparse.Namespace) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    from ardm.devices import pick_device  # torch takes a second: only where it is needed
-    from ardm.gates import publish_gate
-    from ardm.training import MODELS, publish_denoiser
+    from ardm.base.devices import pick_device  # torch takes a second: only where it is needed
+    from ardm.experiments.store import MODELS, publish_denoiser, publish_gate
 
     print(f"training {chosen.name} on {pick_device()}", file=sys.stderr)
     make, name = (publish_gate if chosen.name.endswith("-gate") else publish_denoiser), chosen.name.removesuffix("-gate")
@@ -189,16 +188,16 @@ def _train(chosen: argparse.Namespace) -> None:
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    from ardm.export import export_onnx
-    from ardm.training import MODELS
+    from ardm.book.export import export_onnx
+    from ardm.experiments.store import MODELS
 
     for path in export_onnx(chosen.name, chosen.out or _here(MODELS)):
         print(path)
 
 
 def _arena(chosen: argparse.Namespace) -> None:
-    from ardm.arena import arena  # torch takes a second
-    from ardm.match import PROFILES
+    from ardm.experiments.arena import arena  # torch takes a second
+    from ardm.experiments.match import PROFILES
 
     given = {name: getattr(chosen, name) for name in ("tasks", "rules", "nfe", "seeds", "count", "tuning")}
     settings = replace(PROFILES[chosen.profile], **{name: value for name, value in given.items() if value is not None})

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RANDOM_ID = re.compile(r"[0-9a-f]{8}|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LASTING_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 MACHINE_PATH = re.compile(r"(?<![\w.:/])(?:/(?:home|Users|root|tmp|mnt|opt|private|srv|var)/|[A-Z]:\\\\?Users\\)[\w.~+-]+")
-ABSENT = ": not measured here\n"  # what ardm.checks prints where a corpus is missing
+ABSENT = ": not measured here\n"  # what ardm.book.checks prints where a corpus is missing
 TRACES_OF_A_RUN = ("papermill", "execution", "ExecuteTime")
 
 

@@ -19,7 +19,7 @@ from build import ROOT, STAMP
 from pypdf import PdfReader, PdfWriter
 from vendor import BookError
 
-from ardm.files import write_whole
+from ardm.base.atomic import write_whole
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--headless", "--disable-gpu", "--no-sandbox", "--no-pdf-header-footer", "--virtual-time-budget=60000"]

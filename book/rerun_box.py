@@ -9,7 +9,7 @@ from pathlib import Path
 
 from identity import Identity
 
-from ardm.parameters import Parameter, schema
+from ardm.book.parameters import Parameter, schema
 
 COLAB = "https://colab.research.google.com/github"
 

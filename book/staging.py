@@ -19,10 +19,10 @@ from gallery import Figure
 from identity import Identity, identity
 from vendor import BookError
 
-from ardm.checks import GLUED
-from ardm.parameters import read_parameters
-from ardm.provenance import provenance
-from ardm.runs import recorded
+from ardm.book.checks import GLUED
+from ardm.book.parameters import read_parameters
+from ardm.base.provenance import provenance
+from ardm.book.runs import recorded
 
 
 def toc_entries(toc: dict) -> list[str]:
@@ -49,7 +49,7 @@ def is_picture(output: dict) -> bool:
 def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
     """A copy of an executed notebook in which each published figure is numbered, captioned and described.
 
-    ``ardm.figures.publish`` leaves ``{"ardm": {"figure": {"id", "caption", "alt"}}}`` in the metadata of its output. MyST-NB takes
+    ``ardm.book.figures.publish`` leaves ``{"ardm": {"figure": {"id", "caption", "alt"}}}`` in the metadata of its output. MyST-NB takes
     these words per cell, and would wrap every other rich output of the cell as well, so a cell with a figure and more is split.
     """
     staged = copy.deepcopy(notebook)
@@ -76,7 +76,7 @@ def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
                 words = group[0].get("metadata", {}).get("ardm", {}).get("figure", {})
                 missing = [key for key in ("id", "caption", "alt") if not str(words.get(key) or "").strip()]
                 if missing:
-                    faults.append(f"{page}, cell {number}: a figure without {', '.join(missing)} (use ardm.figures.publish)")
+                    faults.append(f"{page}, cell {number}: a figure without {', '.join(missing)} (use ardm.book.figures.publish)")
                 else:
                     if not re.fullmatch(r"[a-z][a-z0-9-]*", words["id"]):
                         faults.append(f"{page}, cell {number}: figure id {words['id']!r} (use a-z, 0-9 and hyphens)")
@@ -95,7 +95,7 @@ def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
 
 
 def glued(notebook: dict) -> dict[str, str]:
-    """The texts that ``ardm.checks`` stated in an executed notebook, by key."""
+    """The texts that ``ardm.book.checks`` stated in an executed notebook, by key."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     texts = {
         output.get("metadata", {}).get("scrapbook", {}).get("name"): output.get("data", {}).get(GLUED + "text/plain")

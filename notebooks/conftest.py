@@ -1,4 +1,4 @@
-"""How ``pytest --nbval notebooks/`` compares: exactly, but for numbers stated with a tolerance (see ``ardm.checks``).
+"""How ``pytest --nbval notebooks/`` compares: exactly, but for numbers stated with a tolerance (see ``ardm.book.checks``).
 
 Text that agrees within its stated tolerances counts as equal. What is glued for the prose repeats a printed line and is left
 out. A cell tagged ``needs-<corpus>`` runs everywhere; where that corpus is absent its outputs are not compared, and the summary
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ardm import corpora
-from ardm.checks import GLUED, agree
+from ardm.worlds import corpora
+from ardm.book.checks import GLUED, agree
 
 try:
     from nbval.plugin import IPyNbCell

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from ardm.types import Step
+from ardm.method.types import Step
 
 V = 4
 

@@ -11,30 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from ardm.ablations import (
-    AXES,
-    ORDER,
-    PROFILES,
-    VARIANTS,
-    ablate,
-    collect,
-    fetch,
-    gate_file,
-    keep,
-    trained,
-    unfinished,
-    variant_named,
-)
-from ardm.contestants import CONTESTANTS, FOUR, GATES
-from ardm.devices import generator
-from ardm.gate import COMBINE, SIGNALS
-from ardm.gate_training import CHOICES
-from ardm.match import Kit, Settings, play
-from ardm.rules import ORDERS
-from ardm.sampling import observe
-from ardm.selection import Selection
-from ardm.tasks import TASKS
-from ardm.types import InputError
+from ardm.experiments.ablations import AXES, ORDER, PROFILES, VARIANTS, ablate, collect, fetch, gate_file, keep, trained, unfinished, variant_named
+from ardm.experiments.contestants import CONTESTANTS, FOUR, GATES
+from ardm.base.streams import generator
+from ardm.method.gate import COMBINE, SIGNALS
+from ardm.method.train_gate import CHOICES
+from ardm.experiments.match import Kit, Settings, play
+from ardm.method.rules import ORDERS
+from ardm.method.sampling import observe
+from ardm.method.selection import Selection
+from ardm.experiments.tasks import TASKS
+from ardm.base.errors import InputError
 
 SNAKEFILE = Path(__file__).resolve().parent.parent / "notebooks" / "ablations" / "Snakefile"
 TINY = Settings(("sudoku",), nfe=(4, 8), seeds=2, count=12, denoiser_steps=20, gate_steps=4)
@@ -153,7 +140,7 @@ def test_the_joint_variant_plays_on_the_denoiser_that_was_trained_along(kit):
 
 def test_a_denoiser_that_is_there_is_copied(kit, tmp_path, monkeypatch):
     kit.denoiser()
-    monkeypatch.setattr("ardm.training.train_denoiser", None)
+    monkeypatch.setattr("ardm.method.train_denoiser.train_denoiser", None)
     other = Kit(kit.task, TINY, 0, tmp_path / "new")
     fetch(other, kit.models)
     assert other.file("denoiser").read_bytes() == kit.file("denoiser").read_bytes()

@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-import ardm.arena
-import ardm.match
-from ardm.arena import REAL, arena
+import ardm.experiments.arena
+import ardm.experiments.match
+from ardm.experiments.arena import REAL, arena
 from ardm.cli import main
-from ardm.contestants import CONTESTANTS, GATES, SCHEDULES, choose
-from ardm.corpora import locate
-from ardm.gate import LinearHead, OverwriteGate
-from ardm.match import PROFILES, Kit, Settings, digest, play, plays
-from ardm.runs import RunFailed
-from ardm.sampling import refine
-from ardm.tasks import TASKS, Start
-from ardm.types import InputError
+from ardm.experiments.contestants import CONTESTANTS, GATES, SCHEDULES, choose
+from ardm.worlds.corpora import locate
+from ardm.method.gate import LinearHead, OverwriteGate
+from ardm.experiments.match import PROFILES, Kit, Settings, digest, play, plays
+from ardm.book.runs import RunFailed
+from ardm.method.sampling import refine
+from ardm.experiments.tasks import TASKS, Start
+from ardm.base.errors import InputError
 
 TINY = Settings(("parity",), seeds=2, count=12, tuning=6, denoiser_steps=20, gate_steps=3)
 
@@ -54,7 +54,7 @@ def test_every_rule_meets_the_same_calls_start_temperature_and_random_numbers(ki
         )
         return trace
 
-    monkeypatch.setattr(ardm.match, "refine", spy)
+    monkeypatch.setattr(ardm.experiments.match, "refine", spy)
     found = {}
     for contestant in CONTESTANTS.values():
         scheduled = [{**contestant.grid[0], **when} for when in SCHEDULES if contestant.schedule]
@@ -118,7 +118,7 @@ def test_gates_trained_before_a_field_was_added_keep_their_file_names(tmp_path):
 def test_cells_played_before_a_field_was_added_keep_their_file_names(tmp_path):
     """The names that a run of the paper profile gave before recipes had a precision."""
     names = [
-        ardm.arena.Job(*at, 0, (), Settings(), tmp_path).file.stem
+        ardm.experiments.arena.Job(*at, 0, (), Settings(), tmp_path).file.stem
         for at in (("agreement", "one-way", 8), ("sudoku9-infill", "Mask-Predict", 16))
     ]
     assert names == ["6b5704d93a1e", "532771a9b15e"]
@@ -137,7 +137,7 @@ def planned(monkeypatch, settings, folder, until):
         if what == until:
             raise Planned
 
-    monkeypatch.setattr(ardm.arena, "_all", note)
+    monkeypatch.setattr(ardm.experiments.arena, "_all", note)
     with pytest.raises(Planned):
         arena(settings, folder, jobs=1)
     return phases
@@ -231,14 +231,14 @@ def test_a_setting_can_be_tried_on_every_training(played):
     """The mean over both denoisers, each on its half of the texts; on a task with one denoiser the first alone."""
     settings, folder, _ = played
     both = replace(settings, tune_all=True)
-    job = ardm.arena.Job("parity", "ReMDM cap", 4, 0, None, both, folder)
+    job = ardm.experiments.arena.Job("parity", "ReMDM cap", 4, 0, None, both, folder)
     assert job.file != replace(job, settings=settings).file
-    ardm.arena._work(job)
+    ardm.experiments.arena._work(job)
     tried = json.loads(job.file.read_text())["tried"]
     rule = CONTESTANTS["ReMDM cap"]
     for row, knobs in zip(tried, rule.grid, strict=True):
         kits = [Kit(TASKS["parity"], settings, seed, folder / "models") for seed in (0, 1)]
-        halves = [play(TASKS["parity"], kit, rule, knobs, nfe=4, seed=ardm.arena.TUNING_SEED, count=3) for kit in kits]
+        halves = [play(TASKS["parity"], kit, rule, knobs, nfe=4, seed=ardm.experiments.arena.TUNING_SEED, count=3) for kit in kits]
         assert row["quality"] == pytest.approx(sum(half["quality"] for half in halves) / 2)
         assert row["count"] == 6
     assert (len(both.tuners(TASKS["parity"])), len(both.tuners(TASKS["text8"])), len(settings.tuners(TASKS["parity"]))) == (
@@ -251,11 +251,11 @@ def test_a_setting_can_be_tried_on_every_training(played):
 def test_other_texts_are_other_texts_of_the_same_trainings(played):
     settings, folder, _ = played
     new = replace(settings, texts_from=50)
-    jobs = [ardm.arena.Job("parity", "one-way", 4, 1, (), one, folder) for one in (settings, new)]
+    jobs = [ardm.experiments.arena.Job("parity", "one-way", 4, 1, (), one, folder) for one in (settings, new)]
     assert jobs[0].file != jobs[1].file
     kit = Kit(TASKS["parity"], settings, 1, folder / "models")
     row = play(TASKS["parity"], kit, CONTESTANTS["one-way"], {}, nfe=4, seed=51, count=12)
-    ardm.arena._work(jobs[1])
+    ardm.experiments.arena._work(jobs[1])
     stored = json.loads(jobs[1].file.read_text())
     assert (stored["seed"], stored["outcomes"]) == (1, row["outcomes"])
     assert Kit(TASKS["parity"], new, 1, folder / "models").file("denoiser") == kit.file("denoiser")
@@ -290,9 +290,9 @@ def test_an_interrupted_arena_goes_on_where_it_stopped(played):
 def test_a_failed_cell_is_named_and_the_others_are_kept(played, monkeypatch):
     settings, folder, _ = played
     broken = replace(settings, rules=("uniform refinement",), nfe=(4,), tuning=0)
-    bad, good = (ardm.arena.Job("parity", "uniform refinement", 4, s, (("rate", 0.5),), broken, folder).file for s in (1, 0))
+    bad, good = (ardm.experiments.arena.Job("parity", "uniform refinement", 4, s, (("rate", 0.5),), broken, folder).file for s in (1, 0))
     bad.mkdir(parents=True)  # a file cannot be put here
-    monkeypatch.setattr(ardm.arena, "_missing", list)
+    monkeypatch.setattr(ardm.experiments.arena, "_missing", list)
     with pytest.raises(RunFailed, match=r"1 of 4 cells failed.*uniform refinement on parity, 4 calls, seed 1"):
         arena(broken, folder, jobs=1, say=lambda _: None)
     assert good.is_file()

@@ -13,8 +13,8 @@ from types import ModuleType
 import nbformat
 import pytest
 
-from ardm.checks import agree, exact, measured, steady
-from ardm.types import InputError
+from ardm.book.checks import agree, exact, measured, steady
+from ardm.base.errors import InputError
 
 CONFTEST = Path(__file__).resolve().parent.parent / "notebooks" / "conftest.py"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -168,7 +168,7 @@ def say(value: str, tolerance: str = "0.050") -> str:
 
 
 PRINTED = f"print({say('0.521')!r}, end='')"
-REAL = "from ardm.checks import measured\nmeasured('valid', 0.521, tolerance=0.05)"
+REAL = "from ardm.book.checks import measured\nmeasured('valid', 0.521, tolerance=0.05)"
 HTML = "from IPython.display import HTML, display\ndisplay(HTML('<b>2</b>'))"
 BOLD = {"text/html": "<b>3</b>", "text/plain": "<IPython.core.display.HTML object>"}
 

@@ -136,7 +136,7 @@ def test_an_interrupted_run_leaves_no_result_and_no_kernel(notebooks, number, st
 
 def test_every_profile_of_the_arena_can_be_asked_for():
     """The parser names them itself, since reading them takes torch."""
-    from ardm.match import PROFILES
+    from ardm.experiments.match import PROFILES
 
     (commands,) = (action for action in cli._parser()._actions if action.dest != "help" and action.choices)
     (profile,) = (action for action in commands.choices["arena"]._actions if action.dest == "profile")
@@ -189,7 +189,7 @@ def test_names_that_are_no_folder_stay_apart():
 
 
 def test_train_makes_a_model_where_it_is_told_and_names_what_it_does_not_know(tmp_path, capsys, monkeypatch):
-    from ardm import training
+    from ardm.method import train_denoiser
 
     monkeypatch.setitem(
         training.PUBLISHED, "toy", training.DenoiserRecipe(length=5, width=8, depth=1, heads=1, steps=1, batch=2)

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from ardm.denoiser import Shape, Transformer
-from ardm.puzzles import units_of
-from ardm.rules import LeftToRight
-from ardm.sampling import blank, refine
-from ardm.types import InputError
+from ardm.method.denoiser import Shape, Transformer
+from ardm.method.denoiser import units_of
+from ardm.method.rules import LeftToRight
+from ardm.method.sampling import blank, refine
+from ardm.base.errors import InputError
 
 SHAPE = Shape(vocab_size=11, length=8, width=16, depth=2, heads=4)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ardm.devices import generator, pick_device, seed_everything
-from ardm.types import InputError
+from ardm.base.streams import generator, seed_everything
+from ardm.base.devices import pick_device
+from ardm.base.errors import InputError
 
 
 def test_one_call_seeds_all_three():

@@ -2,21 +2,11 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from ardm.evaluation import (
-    bootstrap_difference,
-    calibration,
-    mean_over_trainings,
-    paired_difference,
-    ranking,
-    ranking_over_texts,
-    sequence_distance,
-    sequence_floor,
-    share,
-    unigram_distance,
-    unigram_floor,
-)
-from ardm.laws import agreement, dyck, markov
-from ardm.types import InputError
+from ardm.experiments.statistics import bootstrap_difference, mean_over_trainings, paired_difference, share
+from ardm.experiments.ranking import calibration, ranking, ranking_over_texts
+from ardm.worlds.fidelity import sequence_distance, sequence_floor, unigram_distance, unigram_floor
+from ardm.worlds.laws import agreement, dyck, markov
+from ardm.base.errors import InputError
 
 
 def test_wilson_interval_by_its_formula():

@@ -7,12 +7,12 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
-from ardm.export import export_onnx
-from ardm.gate import SIGNALS
-from ardm.gates import load_gate
-from ardm.sampling import observe
-from ardm.training import MODELS, load_denoiser
-from ardm.types import InputError
+from ardm.book.export import export_onnx
+from ardm.method.gate import SIGNALS
+from ardm.experiments.store import load_gate
+from ardm.method.sampling import observe
+from ardm.experiments.store import MODELS, load_denoiser
+from ardm.base.errors import InputError
 
 CPU = torch.device("cpu")
 

@@ -5,9 +5,9 @@ from itertools import product
 import pytest
 import torch
 
-from ardm.fidelity import Fidelity, count_distribution, fidelity, fidelity_floor, pair_distribution
-from ardm.laws import Law, addition, agreement, dyck, markov, parity, permutation
-from ardm.types import InputError
+from ardm.worlds.fidelity import Fidelity, count_distribution, fidelity, fidelity_floor, pair_distribution
+from ardm.worlds.laws import Law, addition, agreement, dyck, markov, parity, permutation
+from ardm.base.errors import InputError
 
 
 def everything(law: Law) -> tuple[torch.Tensor, torch.Tensor]:

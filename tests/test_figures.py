@@ -13,9 +13,9 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from ardm.figures import COLOURS, forest, publish, rewriting, style
-from ardm.sampling import Frame, Trace
-from ardm.types import InputError
+from ardm.book.figures import COLOURS, forest, publish, rewriting, style
+from ardm.method.sampling import Frame, Trace
+from ardm.base.errors import InputError
 
 WORDS = {"caption": "Three points on a line.", "alt": "Three points rising from left to right."}
 DATA = pd.DataFrame({"x": [0, 1, 2], "y": [0, 1, 2]})

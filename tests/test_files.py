@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ardm.files import whole, write_whole
+from ardm.base.atomic import whole, write_whole
 
 
 def test_a_reader_of_the_old_file_never_sees_the_new_one_grow(tmp_path):

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ardm.gate import COMBINE, DOCUMENT, SIGNALS, AttentiveHead, Features, LearnedHead, LinearHead, OverwriteGate
-from ardm.prior import PositionalPrior, prior_logit
-from ardm.signals import entropy, margin
-from ardm.types import InputError, Step
+from ardm.method.gate import COMBINE, DOCUMENT, SIGNALS, AttentiveHead, Features, LearnedHead, LinearHead, OverwriteGate
+from ardm.method.prior import PositionalPrior, prior_logit
+from ardm.method.signals import entropy, margin
+from ardm.base.errors import InputError
+from ardm.method.types import Step
 
 GRID = torch.linspace(-8, 8, 33, dtype=torch.float64)
 U, R = torch.meshgrid(GRID, GRID, indexing="ij")

@@ -7,24 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-import ardm.gates
-from ardm.corpora import LawCorpus, open_corpus
-from ardm.devices import generator
-from ardm.evaluation import ranking
-from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.gate_training import (
-    GateRecipe,
-    corrupted_states,
-    edited,
-    held_out_states,
-    rollout_states,
-    train_gate,
-)
-from ardm.gates import RECOMMENDED, load_gate, publish_gate, trained_gate
-from ardm.laws import Oracle, agreement
-from ardm.losses import denoising_loss, relaxed_bernoulli
-from ardm.training import MODELS, PUBLISHED, DenoiserRecipe, facts_of, load_denoiser, train_denoiser
-from ardm.types import InputError
+import ardm.experiments.store
+from ardm.worlds.corpora import LawCorpus, open_corpus
+from ardm.base.streams import generator
+from ardm.experiments.ranking import ranking
+from ardm.method.gate import LearnedHead, LinearHead, OverwriteGate
+from ardm.method.train_gate import GateRecipe, corrupted_states, edited, held_out_states, rollout_states, train_gate
+from ardm.experiments.store import RECOMMENDED, load_gate, publish_gate, trained_gate
+from ardm.worlds.laws import Oracle, agreement
+from ardm.method.losses import denoising_loss, relaxed_bernoulli
+from ardm.experiments.store import MODELS, PUBLISHED, facts_of, load_denoiser
+from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser
+from ardm.base.errors import InputError
 
 CPU = torch.device("cpu")
 SMALL = DenoiserRecipe(length=9, width=32, depth=1, heads=2, steps=120, batch=32, rate=5e-3)
@@ -277,7 +271,7 @@ def test_a_gate_without_the_hidden_state_looks_at_none_and_has_the_units_asked_f
 def test_a_published_gate_is_the_recommended_recipe_of_its_denoiser(tmp_path, monkeypatch):
     """Two steps of it, written and read again: the weights are those of a training by hand, and p is u."""
     short = replace(RECOMMENDED, steps=2)
-    monkeypatch.setattr(ardm.gates, "RECOMMENDED", short)
+    monkeypatch.setattr(ardm.experiments.store, "RECOMMENDED", short)
     path = publish_gate("agreement", tmp_path, progress=False)
     denoiser, recipe, _ = load_denoiser("agreement")
     expected = train_gate(denoiser, open_corpus(recipe.corpus, recipe.length), short, progress=False).gate.state_dict()

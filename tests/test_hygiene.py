@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ardm.checks import measured
+from ardm.book.checks import measured
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("**/[!.]*.ipynb"))

@@ -8,22 +8,10 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from ardm.corpora import TextCorpus
-from ardm.judge import (
-    NGramJudge,
-    TextScorer,
-    WordRate,
-    distinct_share,
-    histogram_distance,
-    pair_histogram,
-    split_held_out,
-    token_entropy,
-    vocabulary,
-    windows,
-    word_rate,
-    words_of,
-)
-from ardm.types import InputError
+from ardm.worlds.corpora import TextCorpus
+from ardm.worlds.judge import NGramJudge, TextScorer, WordRate, distinct_share, split_held_out, token_entropy, vocabulary, windows, word_rate, words_of
+from ardm.worlds.histograms import histogram_distance, pair_histogram
+from ardm.base.errors import InputError
 
 NAMES = ["ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hana", "ivan", "june"]
 VERBS = ["sees", "likes", "helps", "calls", "meets"]

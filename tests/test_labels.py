@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from ardm.devices import generator
-from ardm.labels import LABELS, Situation, leave_one_out, likelihood_ratio
-from ardm.laws import Oracle, agreement
-from ardm.types import InputError, Prediction, Step
+from ardm.base.streams import generator
+from ardm.method.labels import LABELS, Situation, leave_one_out, likelihood_ratio
+from ardm.worlds.laws import Oracle, agreement
+from ardm.base.errors import InputError
+from ardm.method.types import Prediction, Step
 
 
 def situation(x, x0, denoiser, V, *, final=None, share=1.0) -> Situation:

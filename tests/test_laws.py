@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from ardm.laws import LAWS, Law, Oracle, addition, agreement, dyck, latin, markov, parity, permutation, sudoku
-from ardm.types import InputError
+from ardm.worlds.laws import LAWS, Law, Oracle, addition, agreement, dyck, latin, markov, parity, permutation, sudoku
+from ardm.base.errors import InputError
 
 V, L = 3, 4
 

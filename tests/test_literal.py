@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from ardm.gate import LinearHead, OverwriteGate
-from ardm.literal import AS_WRITTEN, DEFECTS, LiteralGate, RunningNormaliser
-from ardm.types import InputError, Step
+from ardm.method.gate import LinearHead, OverwriteGate
+from ardm.method.literal import AS_WRITTEN, DEFECTS, LiteralGate, RunningNormaliser
+from ardm.base.errors import InputError
+from ardm.method.types import Step
 
 
 def step(seed=0, rows=4, before=True) -> Step:

@@ -6,11 +6,12 @@ import math
 import pytest
 import torch
 
-from ardm.devices import generator
-from ardm.evaluation import bits_per_token
-from ardm.laws import Oracle, agreement
-from ardm.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
-from ardm.types import InputError, Prediction
+from ardm.base.streams import generator
+from ardm.method.likelihood import bits_per_token
+from ardm.worlds.laws import Oracle, agreement
+from ardm.method.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
+from ardm.base.errors import InputError
+from ardm.method.types import Prediction
 
 MASKS = list(itertools.product((0, 1), repeat=3))
 P = torch.tensor([[0.2, 0.5, 0.9]], dtype=torch.float64)

@@ -10,9 +10,9 @@ import torch
 from pybtex.database import parse_string
 from test_pages import DESK, HTML, PAGES, Visit, address, browser  # noqa: F401  fixtures
 
-from ardm import results
-from ardm.prior import forced_overwrites, prior_logit
-from ardm.signals import entropy, margin
+from ardm.experiments import results
+from ardm.method.prior import forced_overwrites, prior_logit
+from ardm.method.signals import entropy, margin
 
 
 def test_the_player_moves_by_button_and_by_key(browser, address) -> None:  # noqa: F811

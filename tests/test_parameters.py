@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from ardm.parameters import non_default, parse_assignments, read_parameters, schema, validate
-from ardm.types import InputError
+from ardm.book.parameters import non_default, parse_assignments, read_parameters, schema, validate
+from ardm.base.errors import InputError
 
 DECLARED = """\
 # What is trained, and how long.
@@ -227,5 +227,5 @@ def test_the_schema_is_one_and_accepts_what_a_run_accepts(declared):
 
 def test_the_package_imports_without_the_tools_of_the_book():
     absent = "pydantic papermill nbformat nbclient nbconvert myst_nb IPython"
-    code = f"import sys; sys.modules |= dict.fromkeys({absent.split()!r}); import ardm.cli, ardm.runs, ardm.checks"
+    code = f"import sys; sys.modules |= dict.fromkeys({absent.split()!r}); import ardm.cli, ardm.book.runs, ardm.book.checks"
     subprocess.run([sys.executable, "-c", code], check=True)

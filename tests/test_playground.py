@@ -9,12 +9,12 @@ import pytest
 import torch
 from test_pages import DESK, HTML, Visit, address, browser  # noqa: F401  fixtures
 
-from ardm.gates import load_gate
-from ardm.rivals import TokenToMask
-from ardm.rules import HideThenRefill, LeftToRight, OneWay, UniformRefinement
-from ardm.sampling import refine
-from ardm.selection import Selection
-from ardm.training import MODELS, load_denoiser
+from ardm.experiments.store import load_gate
+from ardm.method.rivals import TokenToMask
+from ardm.method.rules import HideThenRefill, LeftToRight, OneWay, UniformRefinement
+from ardm.method.sampling import refine
+from ardm.method.selection import Selection
+from ardm.experiments.store import MODELS, load_denoiser
 
 TOLD = json.loads((MODELS / "toy.json").read_text())
 L, V = TOLD["length"], len(TOLD["words"])
@@ -55,8 +55,8 @@ def replayed(monkeypatch, draws: dict, rule, x: list[int], fixed: list[bool], T:
         gumbel = -(-torch.log1p(-torch.tensor(next(noise)).double())).log()
         return (log_q.double() + gumbel.view(1, L, V)).argmax(-1)
 
-    monkeypatch.setattr("ardm.sampling.draw", drawn)
-    monkeypatch.setattr("ardm.rules._bernoulli", lambda p, generator: torch.tensor([next(choices)]).double() < p)
+    monkeypatch.setattr("ardm.method.sampling.draw", drawn)
+    monkeypatch.setattr("ardm.method.rules._bernoulli", lambda p, generator: torch.tensor([next(choices)]).double() < p)
     denoiser, _, _ = load_denoiser("toy", device=CPU)
     trace = refine(denoiser, rule, torch.tensor([x]), T, seed=0, fixed=torch.tensor([fixed]), record=True)
     return [frame.x[0].tolist() for frame in trace.frames]

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ardm.contestants import CONTESTANTS
-from ardm.match import PROFILES, plays
-from ardm.results import RESULTS, best_rival, compare, effects, facts, outcomes, read, summary
-from ardm.tasks import TASKS, _packed
-from ardm.types import InputError
+from ardm.experiments.contestants import CONTESTANTS
+from ardm.experiments.match import PROFILES, plays
+from ardm.experiments.results import RESULTS, best_rival, compare, effects, facts, outcomes, read, summary
+from ardm.experiments.tasks import TASKS, _packed
+from ardm.base.errors import InputError
 
 ROWS = [
     # task, rule, nfe, seed, count, quality, loss, outcomes

@@ -6,19 +6,9 @@ import pytest
 import torch
 from steps import DOUBT, SURE, TIE, V, places, rng, seen, step
 
-from ardm.gate import LinearHead, OverwriteGate
-from ardm.rivals import (
-    DDPD,
-    EntropyBounded,
-    InformedCorrector,
-    MaskPredict,
-    MostConfidentFirst,
-    PathPlanning,
-    ReMDM,
-    TokenToMask,
-    TokenToToken,
-)
-from ardm.types import InputError
+from ardm.method.gate import LinearHead, OverwriteGate
+from ardm.method.rivals import DDPD, EntropyBounded, InformedCorrector, MaskPredict, MostConfidentFirst, PathPlanning, ReMDM, TokenToMask, TokenToToken
+from ardm.base.errors import InputError
 
 
 def test_most_confident_first_by_hand():

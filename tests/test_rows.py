@@ -20,7 +20,7 @@ from jsonschema import Draft7Validator
 from pybtex.database import parse_string
 from sphinx.errors import ExtensionError
 
-from ardm.parameters import Parameter
+from ardm.book.parameters import Parameter
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -7,24 +7,14 @@ import pytest
 import torch
 from steps import DOUBT, SURE, TIE, V, places, rng, seen, step
 
-from ardm.gate import LinearHead, OverwriteGate
-from ardm.laws import Oracle, agreement
-from ardm.prior import prior_logit
-from ardm.rules import (
-    FixedSchedule,
-    HideThenRefill,
-    LeftToRight,
-    OneWay,
-    OracleGate,
-    Overwrite,
-    RandomGate,
-    Shuffled,
-    UniformRefinement,
-    on_schedule,
-)
-from ardm.sampling import blank, refine
-from ardm.selection import Selection
-from ardm.types import Action, InputError, Step
+from ardm.method.gate import LinearHead, OverwriteGate
+from ardm.worlds.laws import Oracle, agreement
+from ardm.method.prior import prior_logit
+from ardm.method.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, OracleGate, Overwrite, RandomGate, Shuffled, UniformRefinement, on_schedule
+from ardm.method.sampling import blank, refine
+from ardm.method.selection import Selection
+from ardm.method.types import Action, Step
+from ardm.base.errors import InputError
 
 
 def test_left_to_right_by_hand():

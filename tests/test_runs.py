@@ -13,9 +13,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ardm import corpora, provenance, runs
-from ardm.runs import RunFailed, execute, execute_stale, record, recorded, stale_key
-from ardm.types import InputError
+from ardm.worlds import corpora
+from ardm.base import provenance
+from ardm.book import runs
+from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, stale_key
+from ardm.base.errors import InputError
 
 STEPS = "steps: int = 3  # in [1, 10]: steps"
 SLEEP = "import time\ntime.sleep(60)"
@@ -36,7 +38,7 @@ def make_project(root: Path) -> Path:
     """A small project of its own; returns its folder of notebooks."""
     for folder in ("ardm", "data", "notebooks"):
         (root / folder).mkdir(parents=True)
-    for name in ("pyproject.toml", "requirements.lock", "ardm/gate.py", "data/registry.json"):
+    for name in ("pyproject.toml", "requirements.lock", "ardm/method/gate.py", "data/registry.json"):
         (root / name).write_text("")
     return root / "notebooks"
 
@@ -238,7 +240,7 @@ def test_the_longest_starts_first_and_bad_requests_are_refused(notebooks, tmp_pa
 def test_an_interrupt_stops_every_child_and_its_kernel(notebooks, tmp_path):
     done, slow = write(notebooks / "a.ipynb", "print(1)"), write(notebooks / "b.ipynb", f"open('started', 'w')\n{SLEEP}")
     into = tmp_path / "executed"
-    code = "import sys; from pathlib import Path; from ardm.runs import execute_stale\n"
+    code = "import sys; from pathlib import Path; from ardm.book.runs import execute_stale\n"
     code += "execute_stale([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]), jobs=2)"
     words = [sys.executable, "-c", code, into, done, slow]
     child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hear_interrupts)

@@ -3,32 +3,13 @@
 import pytest
 import torch
 
-from ardm.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.rivals import (
-    DDPD,
-    EntropyBounded,
-    InformedCorrector,
-    MaskPredict,
-    MostConfidentFirst,
-    PathPlanning,
-    ReMDM,
-    TokenToMask,
-    TokenToToken,
-)
-from ardm.rules import (
-    FixedSchedule,
-    HideThenRefill,
-    LeftToRight,
-    OneWay,
-    OracleGate,
-    Overwrite,
-    RandomGate,
-    Shuffled,
-    UniformRefinement,
-)
-from ardm.sampling import blank, draw, noise, observe, refine
-from ardm.selection import Selection
-from ardm.types import Action, InputError, Prediction
+from ardm.method.gate import LearnedHead, LinearHead, OverwriteGate
+from ardm.method.rivals import DDPD, EntropyBounded, InformedCorrector, MaskPredict, MostConfidentFirst, PathPlanning, ReMDM, TokenToMask, TokenToToken
+from ardm.method.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, OracleGate, Overwrite, RandomGate, Shuffled, UniformRefinement
+from ardm.method.sampling import blank, draw, noise, observe, refine
+from ardm.method.selection import Selection
+from ardm.method.types import Action, Prediction
+from ardm.base.errors import InputError
 
 V, L, B, D = 6, 7, 5, 3
 
@@ -312,7 +293,7 @@ def test_a_sequence_with_a_mask_is_never_finished():
 
 
 def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
-    from ardm.signals import confidence_change, entropy, margin
+    from ardm.method.signals import confidence_change, entropy, margin
 
     noted = []
 

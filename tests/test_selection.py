@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from ardm.selection import Selection
-from ardm.types import InputError, Step
+from ardm.method.selection import Selection
+from ardm.base.errors import InputError
+from ardm.method.types import Step
 
 P = torch.tensor([[0.6, 0.9, 0.4, 0.8, 0.95]])
 ALLOWED = torch.tensor([[True, True, True, True, False]])

@@ -12,17 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ardm.signals import (
-    Standardiser,
-    confidence_change,
-    divergence,
-    entropy,
-    log_prob_of,
-    margin,
-    placed_margin,
-    top_mass,
-)
-from ardm.types import InputError
+from ardm.method.signals import Standardiser, confidence_change, divergence, entropy, log_prob_of, margin, placed_margin, top_mass
+from ardm.base.errors import InputError
 
 logits_arrays = arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 7)), elements=st.floats(-40, 40))
 

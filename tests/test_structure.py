@@ -55,9 +55,9 @@ class Block:
         if name.split('.')[0] in EXTRAS:
             raise ImportError(name)
 sys.meta_path.insert(0, Block())
-import ardm.types, ardm.signals, ardm.prior, ardm.corruption, ardm.denoiser, ardm.laws, ardm.losses, ardm.gate, ardm.rules
-import ardm.sampling, ardm.corpora, ardm.training, ardm.evaluation, ardm.devices, ardm.runs, ardm.checks
-import ardm.selection, ardm.labels, ardm.gate_training, ardm.literal, ardm.puzzles
+import ardm.method.types, ardm.method.signals, ardm.method.prior, ardm.method.corruption, ardm.method.denoiser, ardm.worlds.laws, ardm.method.losses, ardm.method.gate, ardm.method.rules
+import ardm.method.sampling, ardm.worlds.corpora, ardm.method.train_denoiser, ardm.experiments.statistics, ardm.base.devices, ardm.book.runs, ardm.book.checks
+import ardm.method.selection, ardm.method.labels, ardm.method.train_gate, ardm.method.literal, ardm.worlds.puzzles
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
@@ -65,7 +65,7 @@ import ardm.selection, ardm.labels, ardm.gate_training, ardm.literal, ardm.puzzl
 def test_shape_annotations_are_checked_under_pytest():
     import torch
 
-    from ardm.losses import denoising_loss
+    from ardm.method.losses import denoising_loss
 
     with pytest.raises(Exception, match="denoising_loss"):
         denoising_loss(torch.zeros(2, 3, 4), torch.zeros(2, 5, dtype=torch.long))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from ardm.laws import Oracle
-from ardm.rules import OneWay, OracleGate
-from ardm.sampling import refine
-from ardm.tasks import ARENA, LADDER, LARGE, TASKS, Task, _packed
-from ardm.training import DenoiserRecipe
-from ardm.types import InputError
+from ardm.worlds.laws import Oracle
+from ardm.method.rules import OneWay, OracleGate
+from ardm.method.sampling import refine
+from ardm.experiments.tasks import ARENA, LADDER, LARGE, TASKS, Task, _packed
+from ardm.method.train_denoiser import DenoiserRecipe
+from ardm.base.errors import InputError
 
 LAW = DenoiserRecipe(corpus="parity", length=6)
 

@@ -6,21 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ardm.corpora import LawCorpus, open_corpus
-from ardm.laws import Oracle, agreement
-from ardm.training import (
-    MODELS,
-    PUBLISHED,
-    DenoiserRecipe,
-    load_denoiser,
-    mask_rates,
-    publish_denoiser,
-    seen,
-    train_denoiser,
-    trained_denoiser,
-    validation_loss,
-)
-from ardm.types import InputError
+from ardm.worlds.corpora import LawCorpus, open_corpus
+from ardm.worlds.laws import Oracle, agreement
+from ardm.experiments.store import MODELS, PUBLISHED, load_denoiser, publish_denoiser, trained_denoiser
+from ardm.method.train_denoiser import DenoiserRecipe, mask_rates, seen, train_denoiser, validation_loss
+from ardm.base.errors import InputError
 
 CPU = torch.device("cpu")
 SMALL = DenoiserRecipe(length=9, width=32, depth=1, heads=2, steps=120, batch=32, rate=5e-3)
@@ -164,7 +154,7 @@ def test_a_causal_model_learns_from_clean_texts_and_cannot_beat_the_entropy(corp
 def test_a_recipe_is_trained_once_and_then_read(tmp_path, monkeypatch):
     recipe = replace(SMALL, steps=2)
     one, facts = trained_denoiser(recipe, tmp_path, device=CPU, progress=False)
-    monkeypatch.setattr("ardm.training.train_denoiser", None)  # a second training would fail
+    monkeypatch.setattr("ardm.method.train_denoiser.train_denoiser", None)  # a second training would fail
     two, again = trained_denoiser(recipe, tmp_path, device=CPU, progress=False)
     assert facts == again
     assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))

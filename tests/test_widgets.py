@@ -14,11 +14,12 @@ import pytest
 import torch
 from test_figures import trace
 
-from ardm.gate import COMBINE, FOUR, LinearHead, OverwriteGate
-from ardm.prior import PositionalPrior
-from ardm.sampling import Frame, Trace
-from ardm.types import InputError, Step
-from ardm.widgets import SCRIPTS, frontier_explorer, gate_explorer, player, prior_explorer
+from ardm.method.gate import COMBINE, FOUR, LinearHead, OverwriteGate
+from ardm.method.prior import PositionalPrior
+from ardm.method.sampling import Frame, Trace
+from ardm.base.errors import InputError
+from ardm.method.types import Step
+from ardm.book.widgets import SCRIPTS, frontier_explorer, gate_explorer, player, prior_explorer
 
 
 def told(page: str) -> dict:

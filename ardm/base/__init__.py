@@ -1,0 +1,1 @@
+"""What every wing stands on: errors, whole files, devices, random streams, fingerprints, provenance."""

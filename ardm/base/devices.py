@@ -1,0 +1,35 @@
+"""Where a run computes, and what a device lacks: one place for both."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+from ardm.base.errors import InputError
+
+__all__ = ["double", "pick_device", "widest"]
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The named device, else the one in ``ARDM_DEVICE``, else CUDA, else Apple's MPS, else the CPU."""
+    name = name or os.environ.get("ARDM_DEVICE") or "auto"
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in present.items() if there)
+    kind = name.split(":")[0]
+    if not present.get(kind, False):
+        have = ", ".join(k for k, there in present.items() if there)
+        raise InputError(f"device {name!r} is not here; choose one of auto, {have}")
+    return torch.device(name)
+
+
+def widest(device: torch.device | str) -> torch.dtype:
+    """The most precise floating-point type of a device: float64, and float32 on MPS, which has no other."""
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
+def double(x: Tensor) -> Tensor:
+    """The tensor in the most precise type of its device. Nothing else in the package asks a tensor for float64."""
+    return x.to(widest(x.device))

@@ -1,0 +1,74 @@
+"""What made a result: commit, versions, device, processor. No path and no time of day."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from ardm import __version__
+
+__all__ = ["cores", "print_provenance", "provenance", "provenance_line"]
+
+
+def provenance() -> dict[str, str | int]:
+    """What made a result: commit, versions, device, processor. No path and no time of day."""
+    import numpy
+    import torch
+
+    from ardm.base.devices import pick_device
+
+    device = pick_device()
+    return {
+        "commit": _commit(Path(__file__).resolve().parents[2]),
+        "ardm": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],  # the local part names a build, not a version
+        "numpy": numpy.__version__,
+        "device": f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type,
+        "cpu": _cpu(),
+        "cores": cores(),
+    }
+
+
+def provenance_line() -> str:
+    """The provenance as one line of plain text."""
+    made = provenance()
+    versions = " · ".join(f"{name} {made[name]}" for name in ("commit", "ardm", "python", "torch", "numpy", "device"))
+    return f"{versions} · {made['cpu']}, {made['cores']} cores"
+
+
+def print_provenance() -> None:
+    """Print the line that ends a notebook."""
+    print(provenance_line())
+
+
+def _ask(*command: str, folder: Path | None = None) -> str:
+    """What the command prints, or nothing when it is not there or fails."""
+    try:
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _commit(root: Path) -> str:
+    """The commit of the project, never of another repository that happens to lie around the package."""
+    top = _ask("git", "rev-parse", "--show-toplevel", folder=root)
+    head = _ask("git", "rev-parse", "--short=12", "HEAD", folder=root)
+    if not head or Path(top).resolve() != root:
+        return "unknown"
+    return head + "+changes" * bool(_ask("git", "--no-optional-locks", "status", "--porcelain", folder=root))
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return _ask("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,131 @@
+"""The numbers a notebook states: printed with the tolerance they hold to, handed to the prose, and compared later.
+
+A trained number differs a little from machine to machine. ``measured`` prints it beside its tolerance, and ``agree`` compares
+two such lines to within it. Everything else a notebook prints is compared exactly, and ``steady`` takes out what no run repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+from ardm.base.errors import InputError
+
+__all__ = ["GLUED", "agree", "exact", "measured", "steady"]
+
+GLUED = "application/papermill.record/"  # the start of the MIME types under which glue stores what prose quotes
+ABSENT = "not measured here"
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_MEASURED = re.compile(
+    rf"(?P<name>.+) = (?P<value>{_NUMBER})(?: (?P<unit>[^=()]+))? \(checked to within (?P<tolerance>{_NUMBER})\)"
+)
+
+
+def measured(
+    name: str, value: Any, *, tolerance: float, unit: str = "", digits: int | None = None, key: str | None = None
+) -> None:
+    """State a number that may differ by ``tolerance`` elsewhere, and glue it as ``key`` (default: the name as a slug).
+
+    Prints ``name = 0.521 nats (checked to within 0.050)`` and glues ``0.521 nats``. ``value``: a number, or None where it could
+    not be measured. ``digits``: decimals shown; by default two significant ones of the tolerance.
+    """
+    tolerance = float(tolerance)
+    if not 0 < tolerance < math.inf:
+        raise InputError(f"the tolerance of {name!r} is {tolerance:g}: it is a number above 0")
+    if digits is None:
+        digits = max(0, 1 - math.floor(math.log10(tolerance)))
+    if value is None:
+        return _state(name, "", unit, "", key)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name!r} is {number}: a measured number is finite")
+    _state(name, f"{round(number, digits) + 0.0:.{digits}f}", unit, f" (checked to within {_in_full(tolerance, digits)})", key)
+
+
+def exact(name: str, value: Any, *, unit: str = "", key: str | None = None) -> None:
+    """State a value that is the same everywhere, and glue it. Prints ``name = value``, which is compared exactly."""
+    text = "" if value is None else str(value)
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{name!r} is nan")
+    if "\n" in text:
+        raise InputError(f"the value of {name!r} has several lines: state one line")
+    _state(name, text, unit, "", key)
+
+
+def _state(name: str, text: str, unit: str, check: str, key: str | None) -> None:
+    if not name.strip() or "\n" in name:
+        raise InputError(f"the name {name!r} is not one line of text")
+    if re.search(r"[=()\n]", unit):
+        raise InputError(f"the unit {unit!r} of {name!r} has one of = ( ) or a line break")
+    shown = f"{text} {unit}".strip() if text else ABSENT
+    print(f"{name} = {shown}{check}" if text else f"{name}: {ABSENT}")
+    _glue(key or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), shown)
+
+
+def _in_full(tolerance: float, digits: int) -> str:
+    """The tolerance with at least ``digits`` decimals, and as many more as it takes to say it exactly."""
+    texts = (f"{tolerance:.{places}f}" for places in range(digits, 400))
+    return next(text for text in texts if float(text) == tolerance)
+
+
+def _glue(key: str, text: str) -> None:
+    """Hand the text to the book's prose. Does nothing outside a notebook, nor where the book's tools are not installed."""
+    try:
+        from IPython import get_ipython
+        from myst_nb import glue
+    except ImportError:
+        return
+    if get_ipython() is not None:
+        glue(key, text, display=False)
+
+
+def agree(stored: str, fresh: str) -> str | None:
+    """None when two texts agree, else the first disagreement in words.
+
+    Lines agree when they are equal, or when both state a measured number of the same name, unit and tolerance and the two
+    numbers differ by no more than the stored tolerance.
+    """
+    if stored == fresh:
+        return None
+    old, new = stored.split("\n"), fresh.split("\n")
+    if len(old) != len(new):
+        return f"{len(new)} lines where {len(old)} are stored"
+    messages = (_disagreement(*pair) for pair in zip(old, new, strict=True))
+    return next((f"line {number}: {message}" for number, message in enumerate(messages, start=1) if message), None)
+
+
+def _disagreement(stored: str, fresh: str) -> str:
+    if stored == fresh:
+        return ""
+    old, new = _MEASURED.fullmatch(stored), _MEASURED.fullmatch(fresh)
+    if not old or not new or old["name"] != new["name"] or old["unit"] != new["unit"]:
+        return f"{fresh!r} where {stored!r} is stored"
+    name, tolerance = old["name"], old["tolerance"]
+    if new["tolerance"] != tolerance:
+        return f"{name!r} is checked to within {new['tolerance']} where {tolerance} is stored"
+    if abs(Decimal(new["value"]) - Decimal(old["value"])) > Decimal(tolerance):  # decimal: 0.57 - 0.52 is 0.05 and no more
+        return f"{name!r} is {new['value']} where {old['value']} is stored, further than the tolerance {tolerance}"
+    return ""
+
+
+def steady(notebook: dict[str, Any]) -> dict[str, Any]:
+    """The executed notebook without what differs from run to run: times, paths, versions, random ids."""
+    metadata = notebook["metadata"]
+    metadata.pop("papermill", None)
+    metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook["cells"]:
+        for name in ("execution", "papermill"):
+            cell["metadata"].pop(name, None)
+        if not cell["metadata"].get("tags", True):
+            del cell["metadata"]["tags"]
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            cell["id"] = "injected-parameters"
+    states = metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    text = json.dumps(notebook)
+    for number, model in enumerate(states):
+        text = text.replace(model, f"{number:032x}")
+    return json.loads(text)

@@ -1,0 +1,252 @@
+"""Figures: one style, one colour per rule, and ``publish``, which shows a figure and keeps what is behind it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib import lines, patches
+from PIL import Image
+
+from ardm.base.atomic import write_whole
+from ardm.base.errors import InputError
+from ardm.base.provenance import provenance
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from ardm.method.sampling import Trace
+
+__all__ = ["COLOURS", "EVENTS", "LOOKS", "OTHERS", "forest", "publish", "rewriting", "style"]
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers. A rule keeps its colour in the whole book.
+COLOURS = {
+    "one-way": "#0072B2",
+    "left-to-right": "#000000",
+    "uniform refinement": "#999999",
+    "fixed schedule": "#E69F00",
+    "linear gate, in place": "#CC79A7",
+    "learned gate, in place": "#D55E00",
+    "learned gate, hide then refill": "#009E73",
+}
+
+# The arena has more rules than colours: the ones a figure speaks of have a colour and a mark, the others are grey.
+LOOKS = {
+    "autoregressive": ("#000000", "*"),
+    "left-to-right": ("#000000", "s"),
+    "one-way": ("#0072B2", "o"),
+    "max-prob": ("#0072B2", "^"),
+    "Mask-Predict": ("#56B4E9", "v"),
+    "P2-self": ("#56B4E9", "D"),
+    "T2M low-prob": ("#56B4E9", "P"),
+    "ReMDM cap": ("#56B4E9", "o"),
+    "fixed schedule": ("#E69F00", "o"),
+    "uniform refinement": ("#777777", "s"),
+    "all-resample": ("#777777", "^"),
+    "document's gate": ("#CC79A7", "o"),
+    "linear gate in place": ("#CC79A7", "s"),
+    "learned noisy-OR in place": ("#D55E00", "o"),
+    "learned p=u in place": ("#D55E00", "s"),
+    "learned hide mismatch": ("#009E73", "s"),
+    "learned hide ratio": ("#009E73", "^"),
+    "attentive hide ratio": ("#009E73", "o"),
+    "informed corrector": ("#56B4E9", "^"),
+    "T2T threshold": ("#56B4E9", "s"),
+    "shuffled gate": ("#777777", "x"),
+    "oracle hide": ("#000000", "P"),
+}
+OTHERS = ("#bbbbbb", ".")
+
+
+def style() -> None:
+    """The book's look: call once, before the first figure of a notebook."""
+    sns.set_theme(context="notebook", style="ticks", palette=list(COLOURS.values()))
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.6),
+            "figure.dpi": 110,
+            "savefig.dpi": 160,
+            "figure.facecolor": "white",  # opaque: the page may be dark
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "axes.titlelocation": "left",
+            "legend.frameon": False,
+            "font.size": 11,
+            "figure.constrained_layout.use": True,
+            "figure.constrained_layout.wspace": 0.06,  # two panels do not read as one
+        }
+    )
+
+
+def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame, folder: Path | None = None) -> None:
+    """Show ``fig`` in the notebook and keep it with its data.
+
+    ``id`` starts with ``fig-`` and names the figure in the whole book. ``caption`` and ``alt`` (what a reader who cannot see it
+    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.svg``, ``ID.pdf``, ``ID.csv``
+    and ``ID.json`` (words and provenance), each whole and the same each time, into ``folder``, and closes the figure.
+    ``folder`` is by default the one named by ``ARDM_FIGURES``, which ``ardm run`` and ``ardm execute`` set to ``figures`` beside
+    the executed notebook; without it, ``_build/figures``.
+    """
+    from IPython.display import display
+
+    if not id.startswith("fig-"):
+        raise InputError(f"figure id {id!r}: it starts with fig-")
+    for name, words in (("caption", caption), ("alt", alt)):
+        if len(words.split()) < 3:
+            raise InputError(f"{id}: {name}={words!r} says too little; write a sentence")
+    if data.empty:
+        raise InputError(f"{id}: the data behind it are empty")
+    drawn = {kind: _drawn(fig, id, kind, metadata) for kind, metadata in FORMATS.items()}
+    plt.close(fig)
+    folder = folder or Path(os.environ.get("ARDM_FIGURES") or Path.cwd() / "_build" / "figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, content in drawn.items():
+        write_whole(folder / f"{id}.{kind}", content)
+    write_whole(folder / f"{id}.csv", data.to_csv(index=False, float_format="%.6g"))
+    words = {"id": id, "caption": caption, "alt": alt}
+    made = {**provenance(), "matplotlib": mpl.__version__}
+    write_whole(folder / f"{id}.json", json.dumps({**words, "provenance": made}, indent=1) + "\n")
+    bundle = {"image/png": base64.b64encode(drawn["png"]).decode(), "text/plain": f"<figure {id}>"}
+    display(bundle, metadata={"ardm": {"figure": words}}, raw=True)
+
+
+# What matplotlib would write of itself and of the time of day, and what is written instead: nothing.
+FORMATS = {
+    "png": {},
+    "svg": {"Creator": None, "Date": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+}
+
+
+def _drawn(fig: Figure, id: str, kind: str, metadata: Mapping[str, None]) -> bytes:
+    file = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": id, "svg.fonttype": "none", "pdf.fonttype": 42}):  # ids that repeat; text stays text
+        fig.savefig(file, format=kind, metadata=dict(metadata))
+    return SHRINK.get(kind, bytes)(file.getvalue())
+
+
+def _to_hundredths(picture: bytes) -> bytes:
+    """The SVG with the coordinates of its paths rounded to hundredths of a point."""
+    rounded = lambda path: re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), path.group())  # noqa: E731
+    return re.sub(rb'\bd="[^"]*"', rounded, picture)
+
+
+def _in_few_colours(picture: bytes) -> bytes:
+    """The PNG with 256 colours and no metadata: the eye sees no difference, the file is a third of the size."""
+    file = io.BytesIO()
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+SHRINK = {"png": _in_few_colours, "svg": _to_hundredths}
+
+
+def forest(
+    table: pd.DataFrame,
+    panels: Mapping[str, str],
+    looks: Mapping[str, tuple[str, str]],
+    *,
+    reach: Mapping[str, float] | None = None,
+) -> Figure:
+    """Differences with their intervals, a row each under the heading of its group; filled where the interval excludes zero.
+
+    ``table`` has columns ``group``, ``row``, ``panel``, ``series``, ``value``, ``low``, ``high``; groups and rows stand in its
+    order, from the top. ``panels``: the words below each panel. ``looks``: colour and mark of each series, side by side in a row.
+    A value farther from zero than its panel's ``reach`` stands at the edge as an arrow, with its number.
+    """
+    places, headings, y = {}, {}, 0
+    for group, part in table.groupby("group", sort=False):
+        headings[group], y = y, y + 1
+        for row in part["row"].unique():
+            places[group, row], y = y, y + 1
+    shifts = {name: 0.5 * ((k + 0.5) / len(looks) - 0.5) for k, name in enumerate(looks)}
+
+    fig, axes = plt.subplots(1, len(panels), figsize=(5.4, 0.25 * y + 1.2), sharey=True, squeeze=False)
+    for ax, (panel, words) in zip(axes[0], panels.items(), strict=True):
+        edge = (reach or {}).get(panel)
+        for cell in table[table["panel"] == panel].itertuples():
+            (colour, mark), at = looks[cell.series], places[cell.group, cell.row] + shifts[cell.series]
+            face = colour if cell.low > 0 or cell.high < 0 else "white"
+            if edge and abs(cell.value) > edge:
+                side = 1 if cell.value > 0 else -1
+                ax.plot(side * edge, at, marker=">" if side > 0 else "<", markersize=5, color=colour, markerfacecolor=face)
+                where = {"ha": "right" if side > 0 else "left", "va": "center", "fontsize": 7.5, "color": colour}
+                ax.annotate(f"{cell.value:+.0f}", (side * edge, at), (-5 * side, 0), textcoords="offset points", **where)
+            else:
+                ax.plot([cell.low, cell.high], [at, at], color=colour, linewidth=1)
+                ax.plot(cell.value, at, marker=mark, markersize=4.5, color=colour, markerfacecolor=face)
+        for place in places.values():
+            ax.axhline(place, color="#eeeeee", linewidth=0.8, zorder=0)
+        ax.axvline(0, color="grey", linewidth=0.8, zorder=0)
+        ax.set_xlabel(words, fontsize=9)
+        ax.tick_params(axis="x", labelsize=9)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.patch.set_visible(False)  # a heading may run on from the panel before
+        if edge:
+            ax.set_xlim(-1.06 * edge, 1.06 * edge)
+    axes[0, 0].set(ylim=(y - 0.5, -0.6))
+    axes[0, 0].set_yticks(list(places.values()), [row for _, row in places], fontsize=9)
+    for group, place in headings.items():
+        heading = axes[0, 0].annotate(group, (0.01, place), xycoords=("figure fraction", "data"), va="center", fontsize=9)
+        heading.set(fontweight="bold", in_layout=False, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    handles = [
+        lines.Line2D([], [], color=colour, marker=mark, markersize=4.5, linewidth=1, label=name)
+        for name, (colour, mark) in looks.items()
+    ]
+    fig.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9)
+    return fig
+
+
+def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: str = "_") -> tuple[Figure, pd.DataFrame]:
+    """One recorded sequence as a grid, position by step: each token where it was written, coloured by what happened to it.
+
+    Returns the figure and the tidy table behind it (step, position, token, event). ``separator`` stands for the mask.
+    """
+    import pandas as pd
+
+    names = (*words, separator)
+    cells = [
+        (t, i, names[token], event)
+        for t, tokens in enumerate(trace.history(row, len(words)))
+        for i, (token, event) in enumerate(tokens)
+    ]
+    table = pd.DataFrame(cells, columns=["step", "position", "token", "event"])
+
+    fig, ax = plt.subplots(figsize=(0.66 * trace.x.shape[1], 0.3 * len(trace.frames) + 1.2))
+    for cell in table.itertuples():
+        face, ink = EVENTS[cell.event]
+        ax.add_patch(patches.Rectangle((cell.position - 0.5, cell.step - 0.5), 1, 1, facecolor=face, edgecolor="white"))
+        finished = cell.step == len(trace.frames)
+        if finished or cell.event not in ("hidden", "kept", "hidden again"):
+            ax.text(cell.position, cell.step, cell.token.replace("\n", "⏎"), ha="center", va="center", fontsize=9.5, color=ink)
+    ax.set(xlim=(-0.5, trace.x.shape[1] - 0.5), ylim=(len(trace.frames) + 0.5, -0.5), xlabel="position i", ylabel="step t")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    shown = [event for event in EVENTS if event in set(table["event"])]
+    handles = [patches.Patch(facecolor=EVENTS[event][0], edgecolor="grey", label=event) for event in shown]
+    fig.legend(handles=handles, loc="outside upper left", ncols=len(shown), fontsize=10)
+    sns.despine(fig, left=True, bottom=True)
+    return fig, table
+
+
+EVENTS = {  # what happened to a token: its colour, and that of its word
+    "hidden": ("#e8e8e8", "black"),
+    "given": ("#bbbbbb", "black"),
+    "written": ("#0072B2", "white"),
+    "kept": ("#d5e6f1", "black"),
+    "changed": ("#D55E00", "white"),
+    "rewritten, unchanged": ("#f3c6a5", "black"),
+    "hidden again": ("#555555", "white"),
+}

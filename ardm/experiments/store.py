@@ -1,0 +1,170 @@
+"""One store for trained models: ask with a recipe, get the trained denoiser or gate; what is missing is made first.
+
+A file is named by its key: the recipe, the code and data it depends on, and the versions of what computes. What is loaded is checked
+against what was asked.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ardm.base import fingerprint
+from ardm.base.atomic import check_writable, whole
+from ardm.base.devices import pick_device
+from ardm.base.errors import InputError
+from ardm.base.provenance import provenance
+from ardm.method.denoiser import Transformer
+from ardm.method.gate import OverwriteGate
+from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
+from ardm.method.train_gate import GateRecipe, new_gate, train_gate
+from ardm.worlds.corpora import checksum, open_corpus
+
+__all__ = ["Made", "Store", "denoiser_made", "facts_of", "gate_made", "read_denoiser", "read_gate"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """All that decides a trained model: its recipe, and the code, data and versions it was made with."""
+
+    kind: str  # denoiser or gate
+    recipe: dict[str, Any]
+    of: str  # a gate: the key of its denoiser
+    code: str
+    data: str
+    versions: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """A short name of exactly this model."""
+        return fingerprint.digest(asdict(self))
+
+
+@cache
+def denoiser_made(recipe: DenoiserRecipe) -> Made:
+    """What decides the denoiser of a recipe, made here and now."""
+    code = fingerprint.code("ardm.method.train_denoiser", "ardm.worlds.corpora")
+    return Made("denoiser", _plain(recipe), "", code, checksum(recipe.corpus), fingerprint.versions())
+
+
+@cache
+def gate_made(recipe: GateRecipe, of: DenoiserRecipe) -> Made:
+    """What decides the gate of a recipe for the denoiser of another, made here and now."""
+    code = fingerprint.code("ardm.method.train_gate", "ardm.worlds.corpora")
+    return Made("gate", _plain(recipe), denoiser_made(of).key, code, checksum(of.corpus), fingerprint.versions())
+
+
+def _plain(recipe: DenoiserRecipe | GateRecipe) -> dict[str, Any]:
+    """The recipe as JSON gives it back."""
+    return json.loads(json.dumps(asdict(recipe)))
+
+
+@dataclass
+class Store:
+    """Trained models in a folder, each in a file named by its key. ``also``: files elsewhere, such as the published ones."""
+
+    folder: Path
+    device: torch.device = field(default_factory=pick_device)
+    progress: bool = False
+    also: tuple[Path, ...] = ()
+
+    def denoiser(self, recipe: DenoiserRecipe) -> Transformer:
+        """The denoiser of the recipe in eval mode; trained and kept when it is not here yet."""
+        path = self.file(denoiser_made(recipe))
+        if not path.is_file():
+            self.make_denoiser(recipe, path)
+        return read_denoiser(recipe, path, self.device)
+
+    def gate(self, recipe: GateRecipe, of: DenoiserRecipe) -> OverwriteGate:
+        """The gate of the recipe, for the denoiser of the other, in eval mode; trained and kept when it is not here yet."""
+        path = self.file(gate_made(recipe, of))
+        if not path.is_file():
+            self.make_gate(recipe, of, path)
+        return read_gate(recipe, path, self.device)
+
+    def file(self, made: Made) -> Path:
+        """Where the model lies, or is going to lie."""
+        known = (path for path in self.also if path.is_file() and facts_of(path)["key"] == made.key)
+        return next(known, self.folder / f"{made.key}.safetensors")
+
+    def make_denoiser(self, recipe: DenoiserRecipe, path: Path) -> None:
+        """Train the denoiser of the recipe and write it with the facts of its training, whole or not at all."""
+        check_writable(path)
+        corpus, began = open_corpus(recipe.corpus, recipe.length), time.perf_counter()
+        model, losses = train_denoiser(recipe, corpus, device=self.device, progress=self.progress)
+        facts = {
+            "words": list(corpus.words),
+            "train_loss": sum(losses[-100:]) / len(losses[-100:]),
+            "validation_loss": validation_loss(model, corpus, recipe, device=self.device),
+        }
+        _save(model, path, denoiser_made(recipe), facts, began)
+
+    def make_gate(self, recipe: GateRecipe, of: DenoiserRecipe, path: Path) -> None:
+        """Train the gate of the recipe and write it with the facts of its training, whole or not at all."""
+        check_writable(path)
+        denoiser, corpus, began = self.denoiser(of), open_corpus(of.corpus, of.length), time.perf_counter()
+        made = train_gate(denoiser, corpus, recipe, device=self.device, progress=self.progress)
+        facts = {
+            "hidden": of.width,
+            "loss": sum(made.losses[-50:]) / len(made.losses[-50:]),
+            "losses": [round(loss, 5) for loss in made.losses],
+        }
+        _save(made.gate, path, gate_made(recipe, of), facts, began)
+
+
+def _save(model: nn.Module, path: Path, made: Made, facts: dict[str, Any], began: float) -> None:
+    facts |= {"key": made.key, **asdict(made), "seconds": round(time.perf_counter() - began, 1), "provenance": provenance()}
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    with whole(path) as part:
+        save_file(weights, part, metadata={"ardm": json.dumps(facts)})
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What a model's file says of itself: key, recipe, code, data, versions, losses, seconds, provenance."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["ardm"])
+    except (SafetensorError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{path.name} is not a whole model ({error}): remove it, and make it again") from error
+
+
+def _read(kind: str, recipe: DenoiserRecipe | GateRecipe, path: Path) -> tuple[dict, dict]:
+    """The facts and weights of a file, which must be those of the recipe."""
+    facts = facts_of(path)
+    if facts.get("kind") != kind:
+        raise InputError(
+            f"{path.name} holds a {facts.get('kind', 'model of another version')}, not a {kind}: name another file"
+        )
+    asked, held = _plain(recipe), facts["recipe"]
+    if held != asked:
+        name = next(name for name in {**held, **asked} if held.get(name) != asked.get(name))
+        raise InputError(
+            f"{path.name} was made with {name}={held.get(name)!r}, not {asked.get(name)!r}: ask for the recipe it has, or remove it"
+        )
+    with safe_open(path, framework="pt") as file:
+        return facts, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+
+
+def read_denoiser(recipe: DenoiserRecipe, path: Path, device: torch.device) -> Transformer:
+    """The denoiser in the file, in eval mode; ``InputError`` when it is not of the recipe."""
+    facts, weights = _read("denoiser", recipe, path)
+    model = Transformer(recipe.shape(len(facts["words"])))
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+def read_gate(recipe: GateRecipe, path: Path, device: torch.device) -> OverwriteGate:
+    """The gate in the file, in eval mode; ``InputError`` when it is not of the recipe."""
+    facts, weights = _read("gate", recipe, path)
+    gate = new_gate(recipe, facts["hidden"])
+    gate.load_state_dict(weights)
+    return gate.to(device).eval()

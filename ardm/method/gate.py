@@ -1,0 +1,206 @@
+"""The overwrite gate: features -> u, positional prior -> r, both -> p. Everything is computed in logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ardm.base.errors import InputError
+from ardm.method.denoiser import Block
+from ardm.method.prior import PositionalPrior
+from ardm.method.signals import (
+    Standardiser,
+    confidence_change,
+    divergence,
+    entropy,
+    log_prob_of,
+    margin,
+    placed_margin,
+    top_mass,
+)
+from ardm.method.types import Float, Int, Step
+
+__all__ = [
+    "COMBINE",
+    "DOCUMENT",
+    "FOUR",
+    "SIGNALS",
+    "AttentiveHead",
+    "Features",
+    "GateOutput",
+    "LearnedHead",
+    "LinearHead",
+    "OverwriteGate",
+]
+
+LARGEST = 30.0  # nats; beyond e^-30 a difference no longer matters and an infinity would spoil the learned gate
+
+
+def _either(a: Tensor, b: Tensor) -> Tensor:
+    """Logit of 1 - (1 - sigmoid(a))(1 - sigmoid(b)): the odds are e^a + e^b + e^(a+b), so no cancellation at 0 or 1."""
+    return torch.stack(torch.broadcast_tensors(a, b, a + b)).logsumexp(0)
+
+
+COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "noisy_or": _either,  # p = 1 - (1 - u)(1 - r): the document's; p >= max(u, r), so the gate can never veto
+    "product": lambda u, r: -_either(-u, -r),  # p = u r: p <= min(u, r), so the prior can veto
+    "logit_sum": lambda u, r: u + r,  # odds multiply
+    "gate_only": lambda u, r: u + torch.zeros_like(r),  # p = u
+    "prior_only": lambda u, r: torch.zeros_like(u) + r,  # p = r: the fixed schedule
+}
+"""How the logits of u and r make the logit of p."""
+
+SIGNALS: dict[str, Callable[[Step], Float[Tensor, "B L"]]] = {
+    "entropy": lambda step: entropy(step.log_q),
+    "margin": lambda step: margin(step.log_q),
+    "confidence_change": lambda step: confidence_change(step.log_q, step.log_q_before),
+    "placed_log_prob": lambda step: log_prob_of(step.log_q, step.x),
+    "placed_margin": lambda step: placed_margin(step.log_q, step.x),
+    "placed_change": lambda step: confidence_change(step.log_q, step.log_q_before, step.x),
+    "top_mass": lambda step: top_mass(step.log_q),
+    "divergence": lambda step: divergence(step.log_q, step.log_q_before),
+}
+"""What a gate can be given of each token: the document's three, those of the placed token, and two of the whole distribution."""
+
+DOCUMENT = ("entropy", "margin", "confidence_change")
+"""The three signals of the starting document, in its order (section 2.4)."""
+
+FOUR = (*DOCUMENT, "placed_log_prob")
+"""These and the one that asks about the token that stands there."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a head sees of each token, in the document's order (section 2.4). The signals are standardised."""
+
+    hidden: Float[Tensor, "B L D"]
+    signals: Float[Tensor, "B L S"]
+    position: Float[Tensor, "B L"]  # i / n, i from 0
+    time: Float[Tensor, "B L"]  # t / T, t from 1
+    prior: Float[Tensor, "B L"]  # r
+
+    def joined(self, hidden: bool) -> Float[Tensor, "B L F"]:
+        """[h; signals; i/n; t/T; r] of each token, F = D + S + 3; without h, F = S + 3."""
+        columns = [self.signals, torch.stack([self.position, self.time, self.prior], dim=-1)]
+        return torch.cat([self.hidden, *columns] if hidden else columns, dim=-1)
+
+
+class LinearHead(nn.Module):
+    """logit u = beta_0 + sum_s beta_s s, on the standardised signals s.
+
+    The default is the document's formula with unit weights: beta = (beta_H, -beta_M, -beta_Delta) = (1, -1, -1).
+    """
+
+    def __init__(self, beta: Sequence[float] = (1.0, -1.0, -1.0), beta_0: float = 0.0) -> None:
+        super().__init__()
+        self.beta_0 = nn.Parameter(torch.tensor(float(beta_0)))
+        self.beta = nn.Parameter(torch.tensor([float(weight) for weight in beta]))
+
+    def forward(self, f: Features) -> Float[Tensor, "B L"]:
+        return self.beta_0 + f.signals @ self.beta
+
+
+class LearnedHead(nn.Module):
+    """logit u = MLP([h; signals; i/n; t/T; r]), by default with the document's three signals; ``hidden=0`` leaves h out."""
+
+    def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.mlp = nn.Sequential(nn.Linear(hidden + signals + 3, width), nn.SiLU(), nn.Linear(width, 1))
+
+    def forward(self, f: Features) -> Float[Tensor, "B L"]:
+        return self.mlp(f.joined(self.hidden > 0)).squeeze(-1)
+
+
+class AttentiveHead(nn.Module):
+    """logit u = w . block(W [h; signals; i/n; t/T; r]), with one transformer block over the positions.
+
+    The other heads judge each token alone. Here the suspects see each other, so that of two tokens which contradict each other
+    one can go and one stay.
+    """
+
+    def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64, heads: int = 4) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.read = nn.Linear(hidden + signals + 3, width)
+        self.block = Block(width, heads)
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, 1)
+
+    def forward(self, f: Features) -> Float[Tensor, "B L"]:
+        return self.readout(self.norm(self.block(self.read(f.joined(self.hidden > 0))))).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class GateOutput:
+    """Logits of the overwrite probability p, of the uncertainty u and of the prior r; each ``[B, L]``."""
+
+    logit_p: Float[Tensor, "B L"]
+    logit_u: Float[Tensor, "B L"]
+    logit_r: Float[Tensor, "B L"]
+
+
+class OverwriteGate(nn.Module):
+    """p_i^t, the probability to overwrite token i at step t.
+
+    ``head`` turns features into the logit of u (:class:`LinearHead` or :class:`LearnedHead`), ``prior`` gives r, ``combine`` names
+    one of :data:`COMBINE` and ``signals`` some of :data:`SIGNALS`. Each signal has its own standardiser: it learns the moments in
+    training mode, is frozen in eval mode, and is saved in the state dict.
+    """
+
+    def __init__(
+        self,
+        head: nn.Module,
+        prior: PositionalPrior | None = None,
+        combine: str = "noisy_or",
+        signals: Sequence[str] = DOCUMENT,
+    ) -> None:
+        super().__init__()
+        if combine not in COMBINE:
+            raise InputError(f"combine={combine!r}: choose one of {', '.join(COMBINE)}")
+        for name in signals:
+            if name not in SIGNALS:
+                raise InputError(f"signal {name!r}: choose among {', '.join(SIGNALS)}")
+        self.head = head
+        self.prior = prior or PositionalPrior()
+        self.combine = combine
+        self.standard = nn.ModuleDict({name: Standardiser() for name in signals})
+
+    def combined(self, combine: str) -> OverwriteGate:
+        """The same gate, parameters and moments shared, with another way to combine u and r."""
+        other = OverwriteGate(self.head, self.prior, combine, tuple(self.standard)).train(self.training)
+        other.standard = self.standard
+        return other
+
+    def measure(self, name: str, step: Step, truth: Int[Tensor, "B L"] | None) -> Float[Tensor, "B L"]:
+        """One signal of every token, finite, before standardisation."""
+        if name == "confidence_change" and truth is not None:
+            value = confidence_change(step.log_q, step.log_q_before, truth)
+        else:
+            value = SIGNALS[name](step)
+        return value.float().clamp(-LARGEST, LARGEST)
+
+    def features(self, step: Step, logit_r: Float[Tensor, "B L"], truth: Int[Tensor, "B L"] | None = None) -> Features:
+        """The features of every token, given the logit of its prior."""
+        B, L = step.x.shape
+        one = torch.ones(B, L, device=step.x.device)
+        signals = [standard(self.measure(name, step, truth)) for name, standard in self.standard.items()]
+        return Features(
+            hidden=step.hidden.float(),
+            signals=torch.stack(signals, dim=-1) if signals else one.new_zeros(B, L, 0),
+            position=one * torch.arange(L, device=one.device) / L,
+            time=one * step.t / step.T,
+            prior=logit_r.sigmoid(),
+        )
+
+    def forward(self, step: Step, truth: Int[Tensor, "B L"] | None = None) -> GateOutput:
+        """p, u and r of every token. ``truth``: in training alone, the tokens whose confidence change the gate is shown (the
+        document's teacher token); without it the gate is shown that of the current first choice, as in sampling.
+        """
+        B, L = step.x.shape
+        logit_r = self.prior(L, step.t, step.T).expand(B, L)
+        logit_u = self.head(self.features(step, logit_r, truth))
+        return GateOutput(COMBINE[self.combine](logit_u, logit_r), logit_u, logit_r)
