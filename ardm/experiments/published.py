@@ -11,11 +11,11 @@ from ardm.base.errors import InputError
 from ardm.base.resources import MODELS
 from ardm.experiments.store import Store, facts_of, read_denoiser, read_gate
 from ardm.method.denoiser import Transformer
-from ardm.method.gate import FOUR, OverwriteGate
+from ardm.method.gate import OverwriteGate
+from ardm.method.gate_recipe import RECOMMENDED
 from ardm.method.train_denoiser import DenoiserRecipe
-from ardm.method.train_gate import GateRecipe
 
-__all__ = ["PUBLISHED", "RECOMMENDED", "load_denoiser", "load_gate", "publish", "published_files"]
+__all__ = ["PUBLISHED", "load_denoiser", "load_gate", "publish", "published_files"]
 
 PUBLISHED = {
     "agreement": DenoiserRecipe(steps=8000),
@@ -27,9 +27,6 @@ PUBLISHED = {
     "toy": DenoiserRecipe(length=16, width=64, depth=2, steps=8000),
 }
 """The denoisers that come with the package: ``NAME.safetensors``."""
-
-RECOMMENDED = GateRecipe(head="attentive", signals=FOUR, label="likelihood_ratio", steps=300, rate=2e-3)
-"""The gate that this book recommends, to be used with hide then refill: ``NAME-gate.safetensors`` for each published denoiser."""
 
 
 def published_files(folder: Path = MODELS) -> tuple[Path, ...]:

@@ -25,8 +25,9 @@ from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
 from ardm.method.denoiser import Transformer
 from ardm.method.gate import OverwriteGate
+from ardm.method.gate_recipe import GateRecipe
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
-from ardm.method.train_gate import GateRecipe, new_gate, train_gate
+from ardm.method.train_gate import new_gate, train_gate
 from ardm.worlds.corpora import checksum, open_corpus
 
 __all__ = ["Made", "Store", "denoiser_made", "facts_of", "gate_made", "read_denoiser", "read_gate"]

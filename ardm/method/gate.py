@@ -21,9 +21,10 @@ from ardm.method.signals import (
     placed_margin,
     top_mass,
 )
-from ardm.method.types import Float, Int, Step
+from ardm.method.types import Float, Step
 
 __all__ = [
+    "ATTENTION_HEADS",
     "COMBINE",
     "DOCUMENT",
     "FOUR",
@@ -35,6 +36,9 @@ __all__ = [
     "LinearHead",
     "OverwriteGate",
 ]
+
+ATTENTION_HEADS = 4
+"""Of an attentive head, unless it is told otherwise; they share its width evenly."""
 
 LARGEST = 30.0  # nats; beyond e^-30 a difference no longer matters and an infinity would spoil the learned gate
 
@@ -72,7 +76,7 @@ FOUR = (*DOCUMENT, "placed_log_prob")
 """These and the one that asks about the token that stands there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Features:
     """What a head sees of each token, in the document's order (section 2.4). The signals are standardised."""
 
@@ -122,7 +126,7 @@ class AttentiveHead(nn.Module):
     one can go and one stay.
     """
 
-    def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64, heads: int = 4) -> None:
+    def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64, heads: int = ATTENTION_HEADS) -> None:
         super().__init__()
         self.hidden = hidden
         self.read = nn.Linear(hidden + signals + 3, width)
@@ -175,19 +179,15 @@ class OverwriteGate(nn.Module):
         other.standard = self.standard
         return other
 
-    def measure(self, name: str, step: Step, truth: Int[Tensor, "B L"] | None) -> Float[Tensor, "B L"]:
+    def measure(self, name: str, step: Step) -> Float[Tensor, "B L"]:
         """One signal of every token, finite, before standardisation."""
-        if name == "confidence_change" and truth is not None:
-            value = confidence_change(step.log_q, step.log_q_before, truth)
-        else:
-            value = SIGNALS[name](step)
-        return value.float().clamp(-LARGEST, LARGEST)
+        return SIGNALS[name](step).float().clamp(-LARGEST, LARGEST)
 
-    def features(self, step: Step, logit_r: Float[Tensor, "B L"], truth: Int[Tensor, "B L"] | None = None) -> Features:
+    def features(self, step: Step, logit_r: Float[Tensor, "B L"]) -> Features:
         """The features of every token, given the logit of its prior."""
         B, L = step.x.shape
         one = torch.ones(B, L, device=step.x.device)
-        signals = [standard(self.measure(name, step, truth)) for name, standard in self.standard.items()]
+        signals = [standard(self.measure(name, step)) for name, standard in self.standard.items()]
         return Features(
             hidden=step.hidden.float(),
             signals=torch.stack(signals, dim=-1) if signals else one.new_zeros(B, L, 0),
@@ -196,11 +196,9 @@ class OverwriteGate(nn.Module):
             prior=logit_r.sigmoid(),
         )
 
-    def forward(self, step: Step, truth: Int[Tensor, "B L"] | None = None) -> GateOutput:
-        """p, u and r of every token. ``truth``: in training alone, the tokens whose confidence change the gate is shown (the
-        document's teacher token); without it the gate is shown that of the current first choice, as in sampling.
-        """
+    def forward(self, step: Step) -> GateOutput:
+        """The logits of p, u and r of every token."""
         B, L = step.x.shape
         logit_r = self.prior(L, step.t, step.T).expand(B, L)
-        logit_u = self.head(self.features(step, logit_r, truth))
+        logit_u = self.head(self.features(step, logit_r))
         return GateOutput(COMBINE[self.combine](logit_u, logit_r), logit_u, logit_r)

@@ -17,7 +17,7 @@ from ardm.method.types import Bool, Denoiser, Float, Int, Step
 __all__ = ["LABELS", "Label", "Situation", "leave_one_out", "likelihood_ratio"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Situation:
     """A step as a rule meets it, and what only the teacher knows: the true tokens and those with which the run ended."""
 

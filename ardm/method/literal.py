@@ -1,7 +1,7 @@
 """The starting document's own gate code (sections 3.1 and 3.2), re-created from its formulas with its defects as switches.
 
-It exists so that the book can measure what each defect does. Nothing else should use it: :class:`~ardm.method.gate.OverwriteGate` is the
-same method without them.
+It exists so that the book can measure what each defect does. Nothing else should use it:
+:class:`~ardm.method.gate.OverwriteGate` is the same method without them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ardm.base.errors import InputError
 from ardm.method.gate import DOCUMENT, Features, OverwriteGate
 from ardm.method.prior import PositionalPrior
-from ardm.method.types import Float, Int, Step
+from ardm.method.types import Float, Step
 
 __all__ = ["AS_WRITTEN", "DEFECTS", "LiteralGate", "RunningNormaliser"]
 
@@ -96,10 +96,10 @@ class LiteralGate(OverwriteGate):
         other.standard = self.standard
         return other
 
-    def features(self, step: Step, logit_r: Float[Tensor, "B L"], truth: Int[Tensor, "B L"] | None = None) -> Features:
+    def features(self, step: Step, logit_r: Float[Tensor, "B L"]) -> Features:
         B, L = step.x.shape
         has = self.defects.__contains__
-        raw = {name: self.measure(name, step, truth) for name in DOCUMENT}
+        raw = {name: self.measure(name, step) for name in DOCUMENT}
         H = self.standard["entropy"](raw["entropy"])
         M = self.standard["entropy" if has("shared_normaliser") else "margin"](raw["margin"])
         change = -M.sigmoid() if has("proxy_change") else raw["confidence_change"]
@@ -107,5 +107,6 @@ class LiteralGate(OverwriteGate):
         one = torch.ones(B, L, device=step.x.device)
         position = one * torch.arange(L, device=one.device) / (max(L - 1, 1) if has("position_to_1") else L)
         time, prior = one * step.t / step.T, logit_r.sigmoid()
-        context = (prior, position, time) if has("feature_order") else (position, time, prior)
-        return Features(step.hidden.float(), signals, *context)
+        if has("feature_order"):
+            position, time, prior = prior, position, time
+        return Features(hidden=step.hidden.float(), signals=signals, position=position, time=time, prior=prior)
