@@ -47,7 +47,8 @@ class GateGraph(nn.Module):
         ones = torch.ones_like(prior)
         position = torch.arange(L).float().unsqueeze(0) / L
         standard = [one(signals[..., k]) for k, one in enumerate(self.gate.standard.values())]
-        return self.gate.head(Features(hidden, torch.stack(standard, dim=-1), position, ones * time, prior))
+        signals, when = torch.stack(standard, dim=-1), ones * time
+        return self.gate.head(Features(hidden=hidden, signals=signals, position=position, time=when, prior=prior))
 
 
 def export_onnx(name: str, folder: Path = MODELS) -> list[Path]:

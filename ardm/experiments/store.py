@@ -1,7 +1,7 @@
 """One store for trained models: ask with a recipe, get the trained denoiser or gate; what is missing is made first.
 
-A file is named by its key: the recipe, the code and data it depends on, and the versions of what computes. What is loaded is checked
-against what was asked.
+A file is named by its key: the recipe, the code and data it depends on, and the versions of what computes. What is loaded is
+checked against what was asked.
 """
 
 from __future__ import annotations
