@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gallery
+import hygiene
 import playground
 import rerun_box
 import yaml
@@ -19,10 +20,10 @@ from gallery import Figure
 from identity import Identity, identity
 from vendor import BookError
 
-from ardm.book.checks import GLUED
-from ardm.book.parameters import read_parameters
 from ardm.base.provenance import provenance
+from ardm.book.parameters import read_parameters
 from ardm.book.runs import recorded
+from ardm.book.stated import GLUED
 
 
 def toc_entries(toc: dict) -> list[str]:
@@ -49,44 +50,22 @@ def is_picture(output: dict) -> bool:
 def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
     """A copy of an executed notebook in which each published figure is numbered, captioned and described.
 
-    ``ardm.book.figures.publish`` leaves ``{"ardm": {"figure": {"id", "caption", "alt"}}}`` in the metadata of its output. MyST-NB takes
-    these words per cell, and would wrap every other rich output of the cell as well, so a cell with a figure and more is split.
+    ``ardm.book.figures.publish`` leaves ``{"ardm": {"figure": {"id", "caption", "alt"}}}`` in the metadata of its output.
+    MyST-NB takes these words per cell, and would wrap every other rich output of the cell as well, so a cell with a figure and
+    more is split.
     """
     staged = copy.deepcopy(notebook)
     cells, figures, faults = [], [], []
     for number, cell in enumerate(staged["cells"]):
-        groups: list[list[dict]] = [[]]
-        for output in cell.get("outputs", []):
-            if is_picture(output):
-                groups += [[output], []]
-            else:
-                groups[-1].append(output)
-        groups = [group for group in groups if group] or [[]]
-        for part, group in enumerate(groups):
-            piece = cell if len(groups) == 1 else copy.deepcopy(cell)
-            if cell["cell_type"] == "code":
-                piece["outputs"] = group
-            if part:
-                tags = piece["metadata"].get("tags", [])
-                piece["metadata"]["tags"] = [*(tag for tag in tags if tag != "hide-input"), "remove-input"]
-                piece["source"] = "# outputs, continued"  # never shown; MyST-NB drops a cell without source
-                if "id" in cell:
-                    piece["id"] = f"{cell['id'][:56]}-part{part}"
-            if group and is_picture(group[0]):
-                words = group[0].get("metadata", {}).get("ardm", {}).get("figure", {})
-                missing = [key for key in ("id", "caption", "alt") if not str(words.get(key) or "").strip()]
-                if missing:
-                    faults.append(f"{page}, cell {number}: a figure without {', '.join(missing)} (use ardm.book.figures.publish)")
+        for piece in pieces(cell):
+            outputs = piece.get("outputs", [])
+            if outputs and is_picture(outputs[0]):
+                words = outputs[0].get("metadata", {}).get("ardm", {}).get("figure", {})
+                fault = missing_words(words)
+                if fault:
+                    faults.append(f"{page}, cell {number}: {fault}")
                 else:
-                    if not re.fullmatch(r"[a-z][a-z0-9-]*", words["id"]):
-                        faults.append(f"{page}, cell {number}: figure id {words['id']!r} (use a-z, 0-9 and hyphens)")
-                    piece["metadata"]["mystnb"] = {
-                        **piece["metadata"].get("mystnb", {}),
-                        "figure": {"caption": words["caption"], "name": words["id"]},
-                        "image": {"alt": words["alt"]},
-                    }
-                    code, picture = "".join(cell["source"]), "".join(group[0]["data"]["image/png"])
-                    figures.append(Figure(words["id"], page, words["caption"], words["alt"], cell.get("id", ""), code, picture))
+                    figures.append(number_figure(piece, words, page, cell))
             cells.append(piece)
     if faults:
         raise BookError("\n".join(faults))
@@ -94,8 +73,57 @@ def stage_notebook(notebook: dict, page: str) -> tuple[dict, list[Figure]]:
     return staged, figures
 
 
+def pieces(cell: dict) -> list[dict]:
+    """The cell, or where it has a picture and more: a cell for each picture and for what lies between them."""
+    groups: list[list[dict]] = [[]]
+    for output in cell.get("outputs", []):
+        if is_picture(output):
+            groups += [[output], []]
+        else:
+            groups[-1].append(output)
+    groups = [group for group in groups if group]
+    if len(groups) < 2:
+        return [cell]
+    parts = [copy.deepcopy(cell) for _ in groups]
+    for part, (piece, group) in enumerate(zip(parts, groups, strict=True)):
+        piece["outputs"] = group
+        if part:
+            tags = piece["metadata"].get("tags", [])
+            piece["metadata"]["tags"] = [*(tag for tag in tags if tag != "hide-input"), "remove-input"]
+            piece["source"] = "# outputs, continued"  # never shown; MyST-NB drops a cell without source
+            if "id" in cell:
+                piece["id"] = f"{cell['id'][:56]}-part{part}"
+    return parts
+
+
+def missing_words(words: dict) -> str:
+    """What a figure lacks to be published, or nothing."""
+    missing = [key for key in ("id", "caption", "alt") if not str(words.get(key) or "").strip()]
+    if missing:
+        return f"a figure without {', '.join(missing)} (use ardm.book.figures.publish)"
+    return "" if re.fullmatch(r"[a-z][a-z0-9-]*", words["id"]) else f"figure id {words['id']!r} (use a-z, 0-9 and hyphens)"
+
+
+def number_figure(piece: dict, words: dict, page: str, cell: dict) -> Figure:
+    """Say in the metadata of ``piece``, which holds one picture of ``cell``, how MyST-NB numbers and describes it."""
+    piece["metadata"]["mystnb"] = {
+        **piece["metadata"].get("mystnb", {}),
+        "figure": {"caption": words["caption"], "name": words["id"]},
+        "image": {"alt": words["alt"]},
+    }
+    return Figure(
+        id=words["id"],
+        page=page,
+        caption=words["caption"],
+        alt=words["alt"],
+        cell=cell.get("id", ""),
+        code="".join(cell["source"]),
+        picture="".join(piece["outputs"][0]["data"]["image/png"]),
+    )
+
+
 def glued(notebook: dict) -> dict[str, str]:
-    """The texts that ``ardm.book.checks`` stated in an executed notebook, by key."""
+    """The texts that ``ardm.book.stated`` stated in an executed notebook, by key."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     texts = {
         output.get("metadata", {}).get("scrapbook", {}).get("name"): output.get("data", {}).get(GLUED + "text/plain")
@@ -180,8 +208,10 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     if gallery.LIST in entries:
         (source / f"{gallery.LIST}.md").write_text(gallery.listing(figures, titles), "utf8")
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}
+    runs = [json.loads((executed / f"{Path(one.entry).name}.ipynb").read_text("utf8")) for one in chapters]
     times = rerun_box.times([(one.entry, one.seconds) for one in chapters], machine)
-    (source / "_config.yml").write_text(configuration(root, source, {**numbers, "run_times": times}, book), "utf8")
+    substitutions = {**numbers, "run_times": times, "checked": hygiene.census(runs)}
+    (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")
     return entries, figures
 
 

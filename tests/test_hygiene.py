@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ardm.book.checks import measured
+from ardm.book.stated import measured
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("**/[!.]*.ipynb"))
@@ -57,7 +57,24 @@ def test_a_clean_notebook_has_no_faults() -> None:
     assert hygiene.faults(clean()) == []
 
 
+def glued(key: str = "bound") -> dict:
+    """What ``exact`` and ``measured`` leave among the outputs beside the printed line."""
+    data = {"application/papermill.record/text/plain": "'2'"}
+    return {"output_type": "display_data", "data": data, "metadata": {"scrapbook": {"name": key, "mime_prefix": "x"}}}
+
+
+def state_exempt(notebook: dict, tags: tuple[str, ...] = (), source: str = "exact('bound', 2)") -> None:
+    notebook["cells"][2]["outputs"].append(glued())
+    notebook["cells"][2].update(source=source, metadata={"tags": list(tags)})
+
+
 SPOILT = {
+    "number in an exempt cell": (lambda nb: state_exempt(nb, ("nbval-ignore-output",)), "cell 2 (sum): states 'bound', but"),
+    "number in a cell not run": (lambda nb: state_exempt(nb, ("nbval-skip",)), "cell 2 (sum): states 'bound', but"),
+    "number exempt by comment": (
+        lambda nb: state_exempt(nb, source="# NBVAL_IGNORE_OUTPUT\nexact('bound', 2)"),
+        "cell 2 (sum): states 'bound', but",
+    ),
     "no output": (lambda nb: nb["cells"][2].update(outputs=[]), "no cell has an output"),
     "no corpus": (lambda nb: nb["cells"][2]["outputs"][0].update(text=unmeasured()), "stored without its corpus"),
     "error": (lambda nb: nb["cells"][2]["outputs"].append({"output_type": "error", "ename": "KeyError"}), "ends in KeyError"),
@@ -85,6 +102,22 @@ def test_each_fault_is_seen(spoil, said: str) -> None:
     notebook = clean()
     spoil(notebook)
     assert any(said in line for line in hygiene.faults(notebook))
+
+
+def test_a_number_in_a_cell_that_needs_a_corpus_is_compared_where_the_corpus_is() -> None:
+    notebook = clean()
+    state_exempt(notebook, ("needs-text8",))
+    assert hygiene.faults(notebook) == []
+
+
+def test_an_exempt_cell_without_a_number_is_fine_and_counted() -> None:
+    notebook = clean()
+    notebook["cells"][2]["metadata"]["tags"] = ["nbval-ignore-output"]
+    assert hygiene.faults(notebook) == []
+    stating = clean()
+    state_exempt(stating, ("needs-text8",))
+    counts = {"cells": 4, "exempt": 1, "needs": 1, "numbers": 1, "numbers_that_need": 1}
+    assert hygiene.census([notebook, stating]) == counts
 
 
 def test_links_and_ratios_are_no_machine_paths() -> None:

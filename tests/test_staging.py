@@ -178,10 +178,12 @@ def test_numbers_of_the_notebooks_reach_every_page(tmp_path: Path) -> None:
         "data": {"application/papermill.record/text/plain": "'52.1 %'"},
         "metadata": {"scrapbook": {"name": "valid-share", "mime_prefix": "application/papermill.record/"}},
     }
-    executed = tree(tmp_path, **{"01_one": notebook(printed(), stated), "b": notebook(printed())})
+    executed = tree(tmp_path, **{"01_one": notebook(printed(), stated), "b": notebook(printed(), tags=["nbval-ignore-output"])})
     staging.stage(tmp_path, executed, tmp_path / "source")
     config = yaml.safe_load((tmp_path / "source" / "_config.yml").read_text())
     times = config["parse"]["myst_substitutions"].pop("run_times")
+    checked = config["parse"]["myst_substitutions"].pop("checked")
+    assert checked == {"cells": 2, "exempt": 1, "needs": 0, "numbers": 1, "numbers_that_need": 0}
     assert config["title"] == "t"
     assert config["parse"] == {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}}}
     assert times.splitlines()[2:] == [
