@@ -19,7 +19,7 @@ from ardm import __version__, runs
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
-from ardm.book.checks import GLUED
+from ardm.book.stated import GLUED
 from ardm.book.parameters import non_default, parse_assignments, read_parameters, schema
 
 __all__ = ["main"]

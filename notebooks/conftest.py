@@ -1,4 +1,4 @@
-"""How ``pytest --nbval notebooks/`` compares: exactly, but for numbers stated with a tolerance (see ``ardm.book.checks``).
+"""How ``pytest --nbval notebooks/`` compares: exactly, but for numbers stated with a tolerance (see ``ardm.book.stated``).
 
 Text that agrees within its stated tolerances counts as equal. What is glued for the prose repeats a printed line and is left
 out. A cell tagged ``needs-<corpus>`` runs everywhere; where that corpus is absent its outputs are not compared, and the summary
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ardm.worlds import corpora
-from ardm.book.checks import GLUED, agree
+from ardm.book.stated import GLUED, agree
 
 try:
     from nbval.plugin import IPyNbCell

@@ -13,13 +13,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ardm.worlds import corpora
 from ardm.base import provenance
-from ardm.book import runs
-from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, stale_key
 from ardm.base.errors import InputError
+from ardm.book import runs
+from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, stale_key, steady
+from ardm.worlds import corpora
 
 STEPS = "steps: int = 3  # in [1, 10]: steps"
+STATE = "application/vnd.jupyter.widget-state+json"
 SLEEP = "import time\ntime.sleep(60)"
 
 
@@ -36,9 +37,9 @@ def write(path: Path, *sources: str, tags: dict[int, list[str]] | None = None) -
 
 def make_project(root: Path) -> Path:
     """A small project of its own; returns its folder of notebooks."""
-    for folder in ("ardm", "data", "notebooks"):
+    for folder in ("ardm/method", "ardm/data", "notebooks"):
         (root / folder).mkdir(parents=True)
-    for name in ("pyproject.toml", "requirements.lock", "ardm/method/gate.py", "data/registry.json"):
+    for name in ("pyproject.toml", "requirements.lock", "ardm/method/gate.py", "ardm/data/registry.json"):
         (root / name).write_text("")
     return root / "notebooks"
 
@@ -150,8 +151,10 @@ def test_the_key_changes_with_all_that_decides_the_outputs_and_nothing_else(note
     content["cells"][1] |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": "1\n"}], "execution_count": 5}
     content["cells"][1]["metadata"]["papermill"] = {"duration": 1}
     notebook.write_text(json.dumps(content))
-    (root / "data" / ".cache").write_text("hidden")
+    (root / "ardm" / "data" / ".cache").write_text("hidden")
     (root / "ardm" / "notes.txt").write_text("no source")
+    (root / "data").mkdir()
+    (root / "data" / "mine.csv").write_text("no data of the package")
     assert stale_key(notebook) == seen[0]
 
     def tag() -> None:
@@ -165,12 +168,12 @@ def test_the_key_changes_with_all_that_decides_the_outputs_and_nothing_else(note
     changes = [
         tag,
         edit,
-        lambda: (root / "ardm" / "gate.py").write_text("u = 0"),
+        lambda: (root / "ardm" / "method" / "gate.py").write_text("u = 0"),
         lambda: (root / "ardm" / "deep").mkdir() or (root / "ardm" / "deep" / "rule.py").write_text(""),
         lambda: (root / "ardm" / "deep" / "rule.js").write_text(""),
-        lambda: (root / "data" / "results.csv").write_text("1"),
+        lambda: (root / "ardm" / "data" / "results.csv").write_text("1"),
         lambda: (root / "requirements.lock").write_text("torch"),
-        lambda: monkeypatch.setattr(corpora, "locate", lambda name: Path(name)),
+        lambda: monkeypatch.setattr(corpora, "locate", Path),
     ]
     for change in changes:
         change()
@@ -252,6 +255,26 @@ def test_an_interrupt_stops_every_child_and_its_kernel(notebooks, tmp_path):
     assert recorded(into / "a.ipynb")["key"] == stale_key(done)
 
 
+def test_two_runs_leave_the_same_steady_notebook():
+    def run(model: str, moment: str) -> dict:
+        view = {
+            "output_type": "display_data",
+            "metadata": {},
+            "data": {"application/vnd.jupyter.widget-view+json": {"model_id": model}},
+        }
+        cell = {"cell_type": "code", "id": moment, "source": "", "outputs": [view], "execution_count": 1}
+        cell["metadata"] = {"papermill": {"start": moment}, "execution": {"at": moment}, "tags": ["injected-parameters"]}
+        state = {STATE: {"state": {model: {"at": f"IPY_MODEL_{model}"}}}}
+        return {
+            "cells": [cell],
+            "metadata": {"papermill": {"path": moment}, "language_info": {"version": moment}, "widgets": state},
+        }
+
+    one, other = steady(run("a1" * 16, "monday")), steady(run("b2" * 16, "friday"))
+    assert one == other
+    assert one["metadata"]["widgets"][STATE]["state"] == {"0" * 32: {"at": "IPY_MODEL_" + "0" * 32}}
+
+
 def executed_copy(notebook: Path, output: Path) -> dict:
     """What a run of ``notebook`` might leave, without running it."""
     content = json.loads(notebook.read_text())
@@ -292,7 +315,7 @@ def test_record_refuses_what_is_stale_or_not_a_run(notebooks, tmp_path):
     with pytest.raises(InputError, match="is not an executed copy"):
         record(notebook, notebook)
     executed_copy(notebook, tmp_path / "copy.ipynb")
-    (notebooks.parent / "ardm" / "gate.py").write_text("changed = 1")
+    (notebooks.parent / "ardm" / "method" / "gate.py").write_text("changed = 1")
     stored = notebook.read_bytes()
     with pytest.raises(InputError, match="older than 01_toy"):
         record(tmp_path / "copy.ipynb", notebook)

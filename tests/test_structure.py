@@ -56,7 +56,7 @@ class Block:
             raise ImportError(name)
 sys.meta_path.insert(0, Block())
 import ardm.method.types, ardm.method.signals, ardm.method.prior, ardm.method.corruption, ardm.method.denoiser, ardm.worlds.laws, ardm.method.losses, ardm.method.gate, ardm.method.rules
-import ardm.method.sampling, ardm.worlds.corpora, ardm.method.train_denoiser, ardm.experiments.statistics, ardm.base.devices, ardm.book.runs, ardm.book.checks
+import ardm.method.sampling, ardm.worlds.corpora, ardm.method.train_denoiser, ardm.experiments.statistics, ardm.base.devices, ardm.book.runs, ardm.book.stated
 import ardm.method.selection, ardm.method.labels, ardm.method.train_gate, ardm.method.literal, ardm.worlds.puzzles
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

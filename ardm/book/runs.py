@@ -22,7 +22,6 @@ from typing import Any
 from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores
-from ardm.book.checks import steady
 from ardm.book.parameters import non_default, read_notebook, read_parameters, validate, write_notebook
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "record",
     "recorded",
     "stale_key",
+    "steady",
 ]
 
 VOLATILE = {"collapsed", "execution", "jupyter", "papermill", "scrolled", "trusted"}  # metadata that changes no result
@@ -93,6 +93,25 @@ def execute(
     return Result(notebook, output, key, seconds)
 
 
+def steady(notebook: dict[str, Any]) -> dict[str, Any]:
+    """The executed notebook without what differs from run to run: times, paths, versions, random ids."""
+    metadata = notebook["metadata"]
+    metadata.pop("papermill", None)
+    metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook["cells"]:
+        for name in ("execution", "papermill"):
+            cell["metadata"].pop(name, None)
+        if not cell["metadata"].get("tags", True):
+            del cell["metadata"]["tags"]
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            cell["id"] = "injected-parameters"
+    states = metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    text = json.dumps(notebook)
+    for number, model in enumerate(states):
+        text = text.replace(model, f"{number:032x}")
+    return json.loads(text)
+
+
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
     """These variables for the kernels started within."""
@@ -113,7 +132,7 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
     except ImportError as error:
         raise InputError(f"running a notebook needs {error.name}: pip install 'ardm[book]'") from error
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it says of names and errors is said here, in one line
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings and errors are reported here, in one line each
     try:
         papermill.execute_notebook(
             _literal(notebook),
@@ -138,11 +157,12 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
 
 
 def _literal(path: Path) -> str:
-    """The path for papermill, which fills in what stands in braces."""
+    """The path with its braces doubled: papermill takes single ones for the names of parameters to fill in."""
     return str(path.resolve()).replace("{", "{{").replace("}", "}}")
 
 
 def _last_cell(part: Path) -> str:
+    """The last cell that was started, as messages name it."""
     codes = [cell["metadata"]["papermill"] for cell in read_notebook(part)["cells"] if cell["cell_type"] == "code"]
     return f"cell [{sum(bool(code['start_time']) for code in codes)}]"
 
@@ -175,24 +195,26 @@ def execute_stale(notebooks: Sequence[Path], into: Path, *, jobs: int | None = N
 
 def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
     """Run the tasks in ``jobs`` processes, one line of progress a start and a finish; returns what went wrong."""
-    context = get_context("forkserver")  # a clean process to fork from, with the slow imports made once
+    context = get_context("forkserver")  # children are forked from a server process that has done the slow imports
     context.set_forkserver_preload(["ardm.book.runs", "papermill"])
     threads, waiting, running, failures, done = max(1, cores() // jobs), list(tasks), {}, [], 0
+    indent = " " * len(f"[{len(tasks)}/{len(tasks)}]")
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 notebook, output = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
                 child = context.Process(target=_run_child, args=(notebook, output, dict(os.environ), threads, theirs))
-                print(f"{'':{2 * len(str(len(tasks))) + 3}} {notebook.stem} starts", flush=True)
+                print(f"{indent} {notebook.stem} starts", flush=True)
                 child.start()
-                theirs.close()  # the child alone holds this end now: its death ends the pipe
+                theirs.close()  # now the child alone holds the writing end, so the pipe ends when the child dies
                 running[ours] = child, notebook, time.perf_counter()
             for ours in wait(list(running)):
                 child, notebook, start = running.pop(ours)
                 why, done = _outcome(ours, child, notebook), done + 1
-                failures += [why] * bool(why)
-                took = f"{'failed after ' * bool(why)}{time.perf_counter() - start:.0f} s"
+                if why:
+                    failures.append(why)
+                took = f"{'failed after ' if why else ''}{time.perf_counter() - start:.0f} s"
                 print(f"[{done}/{len(tasks)}] {notebook.stem}  {took}", flush=True)
     finally:
         _stop([child for child, *_ in running.values()])
@@ -200,9 +222,9 @@ def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
 
 
 def _run_child(notebook: Path, output: Path, environment: dict[str, str], threads: int, say: Connection) -> None:
-    os.environ.clear()  # it is as old as the server's first child
+    os.environ.clear()  # what was inherited is the environment of the call that started the server
     os.environ.update(environment)
-    os.setsid()  # Ctrl-C in a terminal reaches the parent alone, which then stops its children
+    os.setsid()  # a session of its own: Ctrl-C reaches the parent alone, which then stops its children
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     os.environ.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
@@ -258,7 +280,8 @@ def record(executed: Path, notebook: Path) -> None:
         cell |= {name: ran[name] for name in ("execution_count", "outputs") if name in ran}
     for name in ("kernelspec", "language_info", "widgets"):
         stored["metadata"].pop(name, None)
-        stored["metadata"] |= {name: fresh["metadata"][name]} if name in fresh["metadata"] else {}
+        if name in fresh["metadata"]:
+            stored["metadata"][name] = fresh["metadata"][name]
     write_notebook(stored, notebook)
 
 
@@ -271,13 +294,13 @@ def project_root(path: Path) -> Path:
 
 
 def stale_key(notebook: Path) -> str:
-    """SHA-256 of all that decides the outputs: sources, the package, ``data/``, the lock, and which corpora are here."""
+    """SHA-256 of all that decides the outputs: the sources, the package with its data, the lock, and which corpora are here."""
     from ardm.worlds import corpora
 
     root = project_root(notebook)
     cells = [_source(cell) for cell in read_notebook(notebook)["cells"]]
-    package = (path for kind in ("py", "js", "css") for path in root.glob(f"ardm/**/*.{kind}"))
-    files = [*package, *root.glob("data/**/*"), root / "requirements.lock"]
+    sources = (path for kind in ("py", "js", "css") for path in root.glob(f"ardm/**/*.{kind}"))
+    files = [*sources, *root.glob("ardm/data/**/*"), root / "requirements.lock"]
     known = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
     digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in known.items() if "/." not in name}
     here = [name for name in corpora.names() if corpora.locate(name)]

@@ -1,12 +1,11 @@
 """The numbers a notebook states: printed with the tolerance they hold to, handed to the prose, and compared later.
 
 A trained number differs a little from machine to machine. ``measured`` prints it beside its tolerance, and ``agree`` compares
-two such lines to within it. Everything else a notebook prints is compared exactly, and ``steady`` takes out what no run repeats.
+two such lines to within it. Everything else a notebook prints is compared exactly.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from decimal import Decimal
@@ -14,7 +13,7 @@ from typing import Any
 
 from ardm.base.errors import InputError
 
-__all__ = ["GLUED", "agree", "exact", "measured", "steady"]
+__all__ = ["GLUED", "agree", "exact", "measured"]
 
 GLUED = "application/papermill.record/"  # the start of the MIME types under which glue stores what prose quotes
 ABSENT = "not measured here"
@@ -110,22 +109,3 @@ def _disagreement(stored: str, fresh: str) -> str:
     if abs(Decimal(new["value"]) - Decimal(old["value"])) > Decimal(tolerance):  # decimal: 0.57 - 0.52 is 0.05 and no more
         return f"{name!r} is {new['value']} where {old['value']} is stored, further than the tolerance {tolerance}"
     return ""
-
-
-def steady(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The executed notebook without what differs from run to run: times, paths, versions, random ids."""
-    metadata = notebook["metadata"]
-    metadata.pop("papermill", None)
-    metadata.get("language_info", {}).pop("version", None)
-    for cell in notebook["cells"]:
-        for name in ("execution", "papermill"):
-            cell["metadata"].pop(name, None)
-        if not cell["metadata"].get("tags", True):
-            del cell["metadata"]["tags"]
-        if "injected-parameters" in cell["metadata"].get("tags", ()):
-            cell["id"] = "injected-parameters"
-    states = metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
-    text = json.dumps(notebook)
-    for number, model in enumerate(states):
-        text = text.replace(model, f"{number:032x}")
-    return json.loads(text)
