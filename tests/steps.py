@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from ardm.base.streams import Chance
 from ardm.method.types import Step
 
 V = 4
@@ -14,12 +15,24 @@ def step(x, t, T, fixed=None):
     log_q = torch.zeros(*x.shape, V).log_softmax(-1)
     fixed = torch.zeros_like(x, dtype=torch.bool) if fixed is None else torch.as_tensor(fixed)
     zero = torch.zeros_like(x)
-    hidden = torch.zeros(*x.shape, 0)
-    return Step(t, T, x, x.clamp(max=V - 1), log_q, None, zero.float(), hidden, x == V, fixed, zero)
+    return Step(
+        t=t,
+        T=T,
+        x=x,
+        proposal=x.clamp(max=V - 1),
+        log_q=log_q,
+        log_q_before=None,
+        log_q_written=zero.float(),
+        hidden=torch.zeros(*x.shape, 0),
+        is_mask=x == V,
+        is_fixed=fixed,
+        overwrites=zero,
+    )
 
 
-def rng():
-    return torch.Generator().manual_seed(0)
+def rng(rows=1, seed=0):
+    """The random numbers of a step for so many texts."""
+    return Chance(seed, "choices", torch.arange(rows))
 
 
 def seen(x, q, t, T, *, proposal=None, written=None, before=None, overwrites=None):

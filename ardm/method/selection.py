@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_choice
+from ardm.base.streams import Chance
 from ardm.method.types import Bool, Float, Step
 
 __all__ = ["Selection"]
@@ -30,8 +31,7 @@ class Selection:
     per_position: int | None = None
 
     def __post_init__(self) -> None:
-        if self.how not in ("bernoulli", "threshold"):
-            raise InputError(f"how={self.how!r}: choose bernoulli or threshold")
+        check_choice("how", self.how, ("bernoulli", "threshold"))
         if not 0 <= self.threshold <= 1:
             raise InputError(f"threshold={self.threshold}: it is a probability in [0, 1]")
         for name in ("budget", "last_budget", "per_position"):
@@ -48,11 +48,11 @@ class Selection:
         return int(self.budget + (self.last_budget - self.budget) * (t - 1) / (T - 1) + 0.5)
 
     def __call__(
-        self, logit_p: Float[Tensor, "B L"], allowed: Bool[Tensor, "B L"], step: Step, generator: torch.Generator
+        self, logit_p: Float[Tensor, "B L"], allowed: Bool[Tensor, "B L"], step: Step, chance: Chance
     ) -> Bool[Tensor, "B L"]:
         p = logit_p.sigmoid()
         if self.how == "bernoulli":
-            chosen = torch.rand(p.shape, generator=generator, device=p.device) < p
+            chosen = chance.uniform(p.shape[-1]) < p
         else:
             chosen = logit_p > torch.tensor(self.threshold, device=p.device).logit()
         chosen = chosen & allowed
