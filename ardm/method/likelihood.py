@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ardm.base.devices import double
 from ardm.base.streams import generator
 from ardm.method.signals import log_prob_of
 from ardm.method.types import Denoiser, Float, Int
