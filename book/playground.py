@@ -6,16 +6,19 @@ import base64
 import json
 from pathlib import Path
 
-PARTS = ("formulas", "controls", "sampler", "playground")
+from ardm.base.resources import MODELS
+from ardm.book.widgets import CLASSES, KEY, SCRIPTS
+
+PARTS = ("formulas", "streams", "controls", "sampler", "playground")
 MODEL = "toy"
 
 
-def assemble(root: Path, static: Path) -> None:
+def assemble(static: Path, models: Path = MODELS) -> None:
     """Write ``playground.js``, ``toy.js`` and ``widgets.css`` into the static folder of the staged sources."""
-    scripts, models = root / "ardm" / "js", root / "data" / "models"
-    parts = [(scripts / f"{part}.js").read_text("utf8") for part in PARTS]
+    events = f"const EVENTS = {json.dumps({'classes': CLASSES, 'key': KEY}, ensure_ascii=False)};"
+    parts = [events, *((SCRIPTS / f"{part}.js").read_text("utf8") for part in PARTS)]
     (static / "playground.js").write_text("\n".join(["(() => {", *parts, "})();"]) + "\n", "utf8")
-    (static / "widgets.css").write_bytes((scripts / "widgets.css").read_bytes())
+    (static / "widgets.css").write_bytes((SCRIPTS / "widgets.css").read_bytes())
     packed = {
         "denoiser": base64.b64encode((models / f"{MODEL}.onnx").read_bytes()).decode(),
         "gate": base64.b64encode((models / f"{MODEL}-gate.onnx").read_bytes()).decode(),

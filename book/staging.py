@@ -15,6 +15,7 @@ import gallery
 import hygiene
 import playground
 import rerun_box
+import structure
 import yaml
 from gallery import Figure
 from identity import Identity, identity
@@ -201,7 +202,7 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     for one in chapters:
         rerun_box.write(source / f"{one.entry}.ipynb", one.staged)
     if "book/playground" in entries:
-        playground.assemble(root, source / "book" / "_static")
+        playground.assemble(source / "book" / "_static")
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
     rerun_box.write(source / "figures.json", index)
     titles = {one.entry: one.run["chapter"] for one in chapters}
@@ -211,6 +212,8 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     runs = [json.loads((executed / f"{Path(one.entry).name}.ipynb").read_text("utf8")) for one in chapters]
     times = rerun_box.times([(one.entry, one.seconds) for one in chapters], machine)
     substitutions = {**numbers, "run_times": times, "checked": hygiene.census(runs)}
+    if structure.PAGE in entries:
+        substitutions["code"] = structure.assemble(root, source / "book" / "_static")
     (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")
     return entries, figures
 

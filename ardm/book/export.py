@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ardm.base.atomic import whole, write_whole
 from ardm.base.errors import InputError
-from ardm.experiments.store import MODELS, load_denoiser, load_gate
+from ardm.base.resources import MODELS
+from ardm.experiments.published import load_denoiser, load_gate
 from ardm.method.gate import Features, OverwriteGate
 
 if TYPE_CHECKING:

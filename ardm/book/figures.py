@@ -20,52 +20,50 @@ from PIL import Image
 from ardm.base.atomic import write_whole
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
+from ardm.method.entry import BLACK, BLUE, LIGHT, VERMILION
+from ardm.method.rules import choose, entries
+from ardm.method.sampling import CHANGED, GIVEN, HIDDEN, HIDDEN_AGAIN, KEPT, REWRITTEN, WRITTEN, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from ardm.method.sampling import Trace
-
 __all__ = ["COLOURS", "EVENTS", "LOOKS", "OTHERS", "forest", "publish", "rewriting", "style"]
 
-# Okabe and Ito's palette (jfly.uni-koeln.de/color), told apart by colour-blind readers. A rule keeps its colour in the whole book.
-COLOURS = {
-    "one-way": "#0072B2",
-    "left-to-right": "#000000",
-    "uniform refinement": "#999999",
-    "fixed schedule": "#E69F00",
-    "linear gate, in place": "#CC79A7",
-    "learned gate, in place": "#D55E00",
-    "learned gate, hide then refill": "#009E73",
-}
+WHITE = "#ffffff"
 
-# The arena has more rules than colours: the ones a figure speaks of have a colour and a mark, the others are grey.
-LOOKS = {
-    "autoregressive": ("#000000", "*"),
-    "left-to-right": ("#000000", "s"),
-    "one-way": ("#0072B2", "o"),
-    "max-prob": ("#0072B2", "^"),
-    "Mask-Predict": ("#56B4E9", "v"),
-    "P2-self": ("#56B4E9", "D"),
-    "T2M low-prob": ("#56B4E9", "P"),
-    "ReMDM cap": ("#56B4E9", "o"),
-    "fixed schedule": ("#E69F00", "o"),
-    "uniform refinement": ("#777777", "s"),
-    "all-resample": ("#777777", "^"),
-    "document's gate": ("#CC79A7", "o"),
-    "linear gate in place": ("#CC79A7", "s"),
-    "learned noisy-OR in place": ("#D55E00", "o"),
-    "learned p=u in place": ("#D55E00", "s"),
-    "learned hide mismatch": ("#009E73", "s"),
-    "learned hide ratio": ("#009E73", "^"),
-    "attentive hide ratio": ("#009E73", "o"),
-    "informed corrector": ("#56B4E9", "^"),
-    "T2T threshold": ("#56B4E9", "s"),
-    "shuffled gate": ("#777777", "x"),
-    "oracle hide": ("#000000", "P"),
+OTHERS = (LIGHT, ".")
+"""How a rule looks that has no colour of its own: there are more rules than colours, and a figure speaks of a few."""
+
+
+class Looks(dict[str, tuple[str, str]]):
+    """Colour and mark of the rules that have their own, by name. To ask for a name that is no rule is an error, not a grey dot."""
+
+    def __missing__(self, rule: str) -> tuple[str, str]:
+        choose([rule])
+        raise KeyError(f"{rule} has no colour of its own: LOOKS.get({rule!r}, OTHERS)")
+
+    def get(self, rule: str, default: tuple[str, str] = OTHERS) -> tuple[str, str]:
+        """The look of a rule, ``default`` where it has none of its own."""
+        try:
+            return self[rule]
+        except KeyError:
+            return default
+
+
+LOOKS = Looks({name: (rule.colour, rule.mark) for name, rule in entries().items() if (rule.colour, rule.mark) != OTHERS})
+"""One colour a rule in the whole book, as its entry says."""
+
+FIRST_CHAPTERS = {
+    **{name: name for name in ("one-way", "left-to-right", "uniform refinement", "fixed schedule")},
+    "linear gate, in place": "linear gate in place",
+    "learned gate, in place": "learned noisy-OR in place",
+    "learned gate, hide then refill": "learned hide mismatch",
 }
-OTHERS = ("#bbbbbb", ".")
+"""What chapters call a rule that know one gate only, and its name among all rules."""
+
+COLOURS = {label: LOOKS[rule][0] for label, rule in FIRST_CHAPTERS.items()}
+"""The colours of the rules of the first chapters."""
 
 
 def style() -> None:
@@ -138,7 +136,10 @@ def _drawn(fig: Figure, id: str, kind: str, metadata: Mapping[str, None]) -> byt
 
 def _to_hundredths(picture: bytes) -> bytes:
     """The SVG with the coordinates of its paths rounded to hundredths of a point."""
-    rounded = lambda path: re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), path.group())  # noqa: E731
+
+    def rounded(path: re.Match[bytes]) -> bytes:
+        return re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), path.group())
+
     return re.sub(rb'\bd="[^"]*"', rounded, picture)
 
 
@@ -210,6 +211,17 @@ def forest(
     return fig
 
 
+EVENTS = {  # what happened to a token: its colour, and that of its word
+    HIDDEN: ("#e8e8e8", BLACK),
+    GIVEN: (LIGHT, BLACK),
+    WRITTEN: (BLUE, WHITE),
+    KEPT: ("#d5e6f1", BLACK),
+    CHANGED: (VERMILION, WHITE),
+    REWRITTEN: ("#f3c6a5", BLACK),
+    HIDDEN_AGAIN: ("#555555", WHITE),
+}
+
+
 def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: str = "_") -> tuple[Figure, pd.DataFrame]:
     """One recorded sequence as a grid, position by step: each token where it was written, coloured by what happened to it.
 
@@ -230,7 +242,7 @@ def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: 
         face, ink = EVENTS[cell.event]
         ax.add_patch(patches.Rectangle((cell.position - 0.5, cell.step - 0.5), 1, 1, facecolor=face, edgecolor="white"))
         finished = cell.step == len(trace.frames)
-        if finished or cell.event not in ("hidden", "kept", "hidden again"):
+        if finished or cell.event not in (HIDDEN, KEPT, HIDDEN_AGAIN):
             ax.text(cell.position, cell.step, cell.token.replace("\n", "⏎"), ha="center", va="center", fontsize=9.5, color=ink)
     ax.set(xlim=(-0.5, trace.x.shape[1] - 0.5), ylim=(len(trace.frames) + 0.5, -0.5), xlabel="position i", ylabel="step t")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -239,14 +251,3 @@ def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: 
     fig.legend(handles=handles, loc="outside upper left", ncols=len(shown), fontsize=10)
     sns.despine(fig, left=True, bottom=True)
     return fig, table
-
-
-EVENTS = {  # what happened to a token: its colour, and that of its word
-    "hidden": ("#e8e8e8", "black"),
-    "given": ("#bbbbbb", "black"),
-    "written": ("#0072B2", "white"),
-    "kept": ("#d5e6f1", "black"),
-    "changed": ("#D55E00", "white"),
-    "rewritten, unchanged": ("#f3c6a5", "black"),
-    "hidden again": ("#555555", "white"),
-}

@@ -1,6 +1,6 @@
 """Things to touch: HTML that works in JupyterLab and in the built page alike, with no kernel and no network.
 
-Each widget is its data and a script of ``ardm/js``; what a reader moves is computed again in JavaScript, by the formulas of
+Each widget is its data and a script of ``ardm/book/js``; what a reader moves is computed again in JavaScript, by the formulas of
 ``formulas.js``, which a test compares with the package.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ardm.base.errors import InputError
 from ardm.method.gate import COMBINE, FOUR
-from ardm.method.sampling import Trace
+from ardm.method.sampling import CHANGED, GIVEN, HIDDEN, HIDDEN_AGAIN, KEPT, REWRITTEN, WRITTEN, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,15 +25,16 @@ __all__ = ["frontier_explorer", "gate_explorer", "player", "prior_explorer"]
 SCRIPTS = Path(__file__).parent / "js"
 
 CLASSES = {  # what happened to a token, and the class in widgets.css that shows it
-    "hidden": "hidden",
-    "given": "",
-    "kept": "",
-    "written": "new",
-    "changed": "changed",
-    "rewritten, unchanged": "same",
-    "hidden again": "cover",
+    HIDDEN: "hidden",
+    GIVEN: "",
+    KEPT: "",
+    WRITTEN: "new",
+    CHANGED: "changed",
+    REWRITTEN: "same",
+    HIDDEN_AGAIN: "cover",
 }
-SHOWN = ("written", "changed", "rewritten, unchanged", "hidden again")
+KEY = {CLASSES[event]: event for event in (WRITTEN, CHANGED, REWRITTEN, HIDDEN_AGAIN)}
+"""The classes that a key below the text explains."""
 
 
 def player(
@@ -57,7 +58,7 @@ def player(
     names = (*words, mask)
     data = {
         "separator": separator,
-        "events": {CLASSES[event]: event for event in SHOWN},
+        "events": KEY,
         "runs": {
             name: {
                 "frames": [
@@ -91,7 +92,7 @@ def prior_explorer(*, id: str, n: int = 32, T: int = 16, alpha: float = 1.25, de
     return _widget("prior_explorer", id, {"n": n, "T": T, "alpha": alpha, "delta": delta}, "Positional prior", command)
 
 
-def gate_explorer(
+def gate_explorer(  # noqa: PLR0913  each is a control of the widget
     logits: Sequence[Sequence[float]],
     before: Sequence[Sequence[float]],
     placed: Sequence[int],

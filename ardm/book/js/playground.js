@@ -1,5 +1,5 @@
 /* The sampler in the page: a toy denoiser and its gate, run by onnxruntime-web. Everything is fetched from the book's own folder. */
-const EVENTS = { new: "written", changed: "changed", same: "rewritten, unchanged", cover: "hidden again" };
+const { classes, key } = EVENTS; // of ardm/book/widgets.py: how each event is shown, and those that the key below the text explains
 
 function load(source) {
   return new Promise((done, failed) => {
@@ -81,7 +81,7 @@ function play(root, model) {
     element("div", { class: "line" }, element("span", {}, "Chosen token:"), word, element("label", {}, keep, " keep it"), button("Break a token", spoil), button("Hide all", clear)),
     element("div", { class: "bar" }, rewrite, stepper),
     says,
-    eventKey(EVENTS),
+    eventKey(key),
   );
 
   function usual() {
@@ -91,7 +91,7 @@ function play(root, model) {
 
   /* The text as it stands, or after a step of the last run. */
   function show(step = null) {
-    const frame = step === null ? { x, events: x.map((token) => (token === V ? "hidden" : "")) } : frames[step];
+    const frame = step === null ? { x, events: x.map((token) => (token === V ? "hidden" : "given")) } : frames[step];
     words.replaceChildren(
       ...frame.x.map((token, i) => {
         const doubt = frame.p && frame.p[i] !== null ? `, p ${frame.p[i].toFixed(2)}` : "";
@@ -99,7 +99,7 @@ function play(root, model) {
           "button",
           {
             type: "button",
-            class: `${frame.events[i]}${kept[i] ? " fixed" : ""}`,
+            class: `${classes[frame.events[i]]}${kept[i] ? " fixed" : ""}`,
             title: `position ${i}${doubt}`,
             "aria-pressed": i === chosen ? "true" : "false",
             onclick: () => choose(i),
@@ -110,7 +110,7 @@ function play(root, model) {
     );
     if (step !== null) {
       stepper.value = step;
-      says.textContent = stepSays(step, frames.length - 1, frame.events, EVENTS);
+      says.textContent = stepSays(step, frames.length - 1, frame.events.map((event) => classes[event]), key);
       stepper.setAttribute("aria-valuetext", says.textContent);
     }
   }

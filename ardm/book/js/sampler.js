@@ -1,17 +1,18 @@
-/* The sampling loop of ardm/sampling.py for one text, and the rules of ardm/rules.py and ardm/rivals.py that the page offers.
-   Given the same random numbers both write the same tokens; a test in the browser compares them. */
+/* The loop of ardm/method/sampling.py for one text, and those rules of ardm/method/rules that the page offers. A seed gives the same
+   text as there; a test compares tokens and events at every step. */
 
-/* Numbers in [0, 1) with 53 random bits from a 32-bit seed: a counter and a hash of it (C. Wellons, "hash prospector"). */
-function uniforms(seed) {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
-    z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
-    return (z ^ (z >>> 15)) >>> 0;
-  };
-  return (count) => Array.from({ length: count }, () => ((next() >>> 5) * 67108864 + (next() >>> 6)) / 9007199254740992);
+/* The token whose stretch of the cumulative distribution holds the uniform number u, as ardm/method/draw.py draws it. */
+function draw(logQ, u) {
+  const top = Math.max(...logQ);
+  const weights = logQ.map((l) => Math.exp(l - top));
+  const target = u * weights.reduce((sum, weight) => sum + weight, 0);
+  let [edge, token] = [0, 0];
+  for (const [v, weight] of weights.entries()) {
+    if (weight === 0) continue;
+    [edge, token] = [edge + weight, v];
+    if (edge > target) break;
+  }
+  return token; // the last that is possible, where rounding leaves the target past every edge
 }
 
 /* The places of lowest rank among those allowed, `count` of them; the left one of two equals. */
@@ -24,9 +25,10 @@ function lowest(rank, among, count) {
 /* Masks to write, the surest first, so many that none is left after six tenths of the steps. */
 function onSchedule({ isMask, isFixed, logQ, t, T }) {
   const open = isFixed.filter((fixed) => !fixed).length;
-  const wanted = Math.floor(open * Math.max(0, 1 - t / Math.max(1, Math.ceil(0.6 * T))));
+  const last = Math.max(1, Math.ceil(0.6 * T));
+  const allowed = Math.floor((open * Math.max(0, last - t)) / last);
   const masks = isMask.filter(Boolean).length;
-  return lowest(logQ.map((row) => -Math.max(...row)), isMask, masks - wanted);
+  return lowest(logQ.map((row) => -Math.max(...row)), isMask, masks - allowed);
 }
 
 const nothing = (step) => step.isMask.map(() => false);
@@ -53,12 +55,13 @@ const rules = {
   },
   "one-way": {
     act(step) {
-      const chance = 1 / (step.T - step.t + 1);
-      return { write: step.isMask.map((mask, i) => mask && step.choices[i] < chance), remask: nothing(step) };
+      const p = 1 / (step.T - step.t + 1);
+      const drawn = step.uniform(step.x.length);
+      return { write: step.isMask.map((mask, i) => mask && drawn[i] < p), remask: nothing(step) };
     },
   },
   "uniform refinement": {
-    act: (step) => ({ write: step.choices.map((u, i) => u < 0.5 && !step.isFixed[i]), remask: nothing(step) }),
+    act: (step) => ({ write: step.uniform(step.x.length).map((u, i) => u < 0.5 && !step.isFixed[i]), remask: nothing(step) }),
   },
   "left-to-right": {
     act(step) {
@@ -68,7 +71,7 @@ const rules = {
   },
 };
 
-/* What the gate is shown of each token: as ardm.gate.OverwriteGate.features, before standardisation. */
+/* What the gate is shown of each token: as ardm.method.gate.OverwriteGate.features, before standardisation. */
 function rawSignals({ logQ, before, x, isMask }) {
   const held = (value) => Math.min(30, Math.max(-30, value));
   return logQ.map((row, i) => [
@@ -79,24 +82,29 @@ function rawSignals({ logQ, before, x, isMask }) {
   ]);
 }
 
+/* What happened to a token, in the words of ardm.method.sampling.EVENTS. */
+function eventOf({ before, after, write, remask, V }) {
+  if (remask) return "hidden again";
+  if (!write) return after === V ? "hidden" : "kept";
+  if (before === V) return "written";
+  return after === before ? "rewritten, unchanged" : "changed";
+}
+
 /* Refine x over T calls. `model`: predict(x) -> {logits, hidden}, judge(hidden, signals, t / T, r) -> logits of u, words, prior.
-   Returns a frame a step: the tokens, what happened to each, p; and the random numbers that were used up. */
+   Returns a frame for the start and for every step: the tokens, what happened to each, p. */
 async function sample(model, { x, fixed, T, rule, threshold, seed }) {
   const [V, L] = [model.words.length, x.length];
-  const [proposals, chances] = [uniforms(2 * seed), uniforms(2 * seed + 1)];
-  const draws = { proposals: [], choices: [] };
-  const frames = [{ x: [...x], events: x.map((token) => (token === V ? "hidden" : "")) }];
+  const [proposals, choices] = [streams.chance(seed, "proposals"), streams.chance(seed, "choices")];
+  const frames = [{ x: [...x], events: x.map((token) => (token === V ? "hidden" : "given")) }];
   const overwrites = x.map(() => 0);
   let before = null;
   for (let t = 1; t <= T; t++) {
     const { logits, hidden } = await model.predict(x);
     const logQ = x.map((_, i) => formulas.logSoftmax(logits.slice(i * V, (i + 1) * V)));
-    const [noise, choices] = [proposals(L * V), chances(L)];
-    draws.proposals.push(noise);
-    draws.choices.push(choices);
-    const proposal = logQ.map((row, i) => formulas.argmax(row.map((l, v) => l - Math.log(-Math.log1p(-noise[i * V + v])))));
+    const drawn = proposals(t)(L);
+    const proposal = logQ.map((row, i) => draw(row, drawn[i]));
     const isMask = x.map((token) => token === V);
-    const step = { t, T, x, logQ, before, isMask, isFixed: fixed, overwrites, choices };
+    const step = { t, T, x, logQ, before, isMask, isFixed: fixed, overwrites, uniform: choices(t) };
     if (rules[rule].gate) {
       const r = x.map((_, i) => formulas.sigmoid(formulas.priorLogit(i, t, { n: L, T, ...model.prior })));
       step.logitU = await model.judge(hidden, rawSignals(step), t / T, r);
@@ -106,16 +114,11 @@ async function sample(model, { x, fixed, T, rule, threshold, seed }) {
     const write = action.write.map((yes, i) => yes || (last && isMask[i]));
     const remask = action.remask.map((yes) => yes && !last);
     const after = x.map((token, i) => (remask[i] ? V : write[i] ? proposal[i] : token));
-    const events = x.map((token, i) => {
-      if (remask[i]) return "cover";
-      if (!write[i]) return after[i] === V ? "hidden" : "";
-      if (isMask[i]) return "new";
-      return after[i] === token ? "same" : "changed";
-    });
+    const events = x.map((token, i) => eventOf({ before: token, after: after[i], write: write[i], remask: remask[i], V }));
     x.forEach((_, i) => (overwrites[i] += (write[i] && !isMask[i]) || remask[i] ? 1 : 0));
     const p = step.logitU && step.logitU.map((u, i) => (isMask[i] ? null : formulas.sigmoid(u)));
     frames.push({ x: after, events, p });
     [x, before] = [after, logQ];
   }
-  return { frames, draws };
+  return { frames };
 }
