@@ -13,9 +13,11 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from ardm.book.figures import COLOURS, forest, publish, rewriting, style
-from ardm.method.sampling import Frame, Trace
 from ardm.base.errors import InputError
+from ardm.book.figures import COLOURS, EVENTS, LOOKS, OTHERS, forest, publish, rewriting, style
+from ardm.method import sampling
+from ardm.method.rules import entries
+from ardm.method.sampling import Frame, Trace
 
 WORDS = {"caption": "Three points on a line.", "alt": "Three points rising from left to right."}
 DATA = pd.DataFrame({"x": [0, 1, 2], "y": [0, 1, 2]})
@@ -117,12 +119,16 @@ def test_a_forest_has_a_row_for_each_change_and_fills_what_excludes_zero():
 def trace() -> Trace:
     """Three places, words a b c, mask 3: one write, then a change, a keep and a hide."""
     start = torch.tensor([[3, 0, 1]])
-    yes = lambda *places: torch.tensor([[i in places for i in range(3)]])  # noqa: E731
-    none = yes()
-    first = Frame(torch.tensor([[2, 0, 3]]), yes(0), yes(2), none, {})
-    second = Frame(torch.tensor([[2, 1, 0]]), yes(0, 1, 2), none, yes(1), {})
+    none = at()
+    first = Frame(x=torch.tensor([[2, 0, 3]]), write=at(0), remask=at(2), changed=none, scores={})
+    second = Frame(x=torch.tensor([[2, 1, 0]]), write=at(0, 1, 2), remask=none, changed=at(1), scores={})
     zero = torch.zeros(1, dtype=torch.long)
-    return Trace(start, second.x, zero + 2, zero, zero, zero, zero, zero, zero, torch.zeros_like(start), (first, second))
+    counts = dict.fromkeys(("writes", "rewrites", "changes", "remasks", "wasted", "settled"), zero)
+    return Trace(start=start, x=second.x, calls=zero + 2, **counts, overwritten=torch.zeros_like(start), frames=(first, second))
+
+
+def at(*places: int) -> torch.Tensor:
+    return torch.tensor([[i in places for i in range(3)]])
 
 
 def test_the_grid_names_what_happened_to_each_token():
@@ -137,5 +143,25 @@ def test_the_grid_names_what_happened_to_each_token():
     plt.close(fig)
 
 
+def test_every_event_has_a_colour_and_nothing_else_has():
+    assert tuple(EVENTS) == sampling.EVENTS
+
+
 def test_rules_have_different_colours():
     assert len(set(COLOURS.values())) == len(COLOURS)
+
+
+def test_rules_that_a_figure_tells_apart_look_different():
+    assert len(set(LOOKS.values())) == len(LOOKS) > 20
+    assert all(name in entries() for name in LOOKS)
+    assert (LOOKS["one-way"], LOOKS["attentive hide ratio"]) == (("#0072B2", "o"), ("#009E73", "o"))
+
+
+def test_a_rule_without_a_colour_is_grey_and_a_misspelt_one_an_error():
+    assert LOOKS.get("DDPD") == LOOKS.get("DDPD", OTHERS) == ("#bbbbbb", ".")
+    with pytest.raises(KeyError, match="DDPD has no colour of its own"):
+        LOOKS["DDPD"]
+    with pytest.raises(InputError, match="no rule 'one-wey': choose one-way"):
+        LOOKS["one-wey"]
+    with pytest.raises(InputError, match="no rule 'one-wey'"):
+        LOOKS.get("one-wey", OTHERS)

@@ -8,18 +8,19 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 from test_figures import trace
 
+from ardm.base.errors import InputError
+from ardm.book.widgets import CLASSES, KEY, SCRIPTS, frontier_explorer, gate_explorer, player, prior_explorer
 from ardm.method.gate import COMBINE, FOUR, LinearHead, OverwriteGate
 from ardm.method.prior import PositionalPrior
-from ardm.method.sampling import Frame, Trace
-from ardm.base.errors import InputError
+from ardm.method.sampling import EVENTS
 from ardm.method.types import Step
-from ardm.book.widgets import SCRIPTS, frontier_explorer, gate_explorer, player, prior_explorer
 
 
 def told(page: str) -> dict:
@@ -56,9 +57,21 @@ def in_python(case: dict) -> list[dict]:
     )
     x = torch.tensor([case["placed"]])
     none = torch.zeros_like(x, dtype=torch.bool)
-    step = Step(case["t"], case["T"], x, x, log_q, before, log_q[..., 0], torch.zeros(1, 3, 0), none, none, torch.zeros_like(x))
+    step = Step(
+        t=case["t"],
+        T=case["T"],
+        x=x,
+        proposal=x,
+        log_q=log_q,
+        log_q_before=before,
+        log_q_written=log_q[..., 0],
+        hidden=torch.zeros(1, 3, 0),
+        is_mask=none,
+        is_fixed=none,
+        overwrites=torch.zeros_like(x),
+    )
     out = gate(step)
-    columns = {name: gate.measure(name, step, None) for name in FOUR}
+    columns = {name: gate.measure(name, step) for name in FOUR}
     columns |= {"u": out.logit_u.sigmoid(), "r": out.logit_r.sigmoid(), "p": out.logit_p.sigmoid()}
     return [{name: value[0, i].item() for name, value in columns.items()} for i in range(3)]
 
@@ -103,14 +116,19 @@ def test_frames_are_the_trace():
     ]
 
 
+def test_every_event_has_a_class_that_the_style_sheet_knows():
+    assert set(CLASSES) == set(EVENTS)
+    styles = (SCRIPTS / "widgets.css").read_text()
+    for kind in filter(None, CLASSES.values()):
+        assert re.search(rf"\.{kind}\{{", styles), kind
+    assert KEY == {"new": "written", "changed": "changed", "same": "rewritten, unchanged", "cover": "hidden again"}
+
+
 def test_p_is_that_of_every_step_and_absent_where_the_place_is_hidden():
     plain = trace()
     p = torch.tensor([[[0.1, 0.2, 0.3]], [[0.4, 0.5, 0.6]]])
-    scored = [
-        Frame(frame.x, frame.write, frame.remask, frame.changed, {"p": rows})
-        for frame, rows in zip(plain.frames, p, strict=True)
-    ]
-    with_p = Trace(*(getattr(plain, name) for name in list(Trace.__dataclass_fields__)[:-1]), tuple(scored))
+    scored = [replace(frame, scores={"p": rows}) for frame, rows in zip(plain.frames, p, strict=True)]
+    with_p = replace(plain, frames=tuple(scored))
     page = player({"with": with_p, "without": plain}, ("a", "b", "c"), id="p").data
     assert told(page)["runs"]["with"]["p"] == [[None, 0.2, 0.3], [0.4, 0.5, None]]
     assert told(page)["runs"]["without"]["p"] is None
@@ -173,7 +191,5 @@ def test_an_explorer_of_a_gate_that_is_none_is_refused(change, said):
 
 
 def test_a_trace_without_frames_is_refused():
-    t = trace()
-    bare = Trace(t.start, t.x, *(torch.zeros(1, dtype=torch.long),) * 7, t.overwritten)
     with pytest.raises(InputError, match="record=True"):
-        player(bare, ("a", "b", "c"), id="p")
+        player(replace(trace(), frames=()), ("a", "b", "c"), id="p")
