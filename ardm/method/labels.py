@@ -53,7 +53,7 @@ def _likelihood_ratio(it: Situation, generator: torch.Generator) -> Label:
 
 def _final(it: Situation, generator: torch.Generator) -> Label:
     if it.final is None:
-        raise InputError("label 'final' compares with the end of a run: train on rollouts (states='rollout')")
+        raise InputError("label 'final' compares with the end of a run: train on rollouts (states=Rollout())")
     return Label((it.step.x != it.final).float(), torch.ones_like(it.step.is_mask))
 
 
