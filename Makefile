@@ -97,7 +97,7 @@ test: install
 lock:
 	@command -v uv >/dev/null || { echo "error: make lock needs uv on PATH" >&2; exit 1; }
 	@mkdir -p _build
-	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --no-annotate --no-header --no-emit-package setuptools --output-file _build/resolved.txt --quiet
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --no-annotate --no-header --output-file _build/resolved.txt --quiet
 	@{ sed '/^#/!d' requirements.lock; grep -Ev '^(nvidia|triton|cuda)' _build/resolved.txt; } >_build/requirements.lock
 	@mv _build/requirements.lock requirements.lock
 	@git --no-pager diff --stat -- requirements.lock 2>/dev/null || true

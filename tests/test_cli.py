@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -11,10 +12,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from ardm.experiments.profiles import PROFILES
 from test_runs import SLEEP, files, hear_interrupts, kernels, make_project, text_of, wait_for, write
 
-from ardm import cli, corpora, runs
+from ardm import InputError
+from ardm.book import library, runs
 from ardm.cli import main
+from ardm.experiments import arena, published
+from ardm.method.train_denoiser import DenoiserRecipe
+from ardm.worlds import corpora
 
 
 @pytest.fixture
@@ -59,8 +65,13 @@ def test_bad_parameters_are_one_line_with_status_2_and_nothing_runs(notebooks):
         (["run", "05", "-p", "steps=many"], "parameter 'steps' of 05_training is 'many', not int in [1, 10]."),
         (["run", "05", "-p", "steps=0"], "parameter 'steps' of 05_training is 0, not int in [1, 10]."),
         (["run", "05", "-p", "steps"], "'steps' is not of the form name=value"),
-        (["run"], "the following arguments are required: NOTEBOOK"),
-        (["walk"], "invalid choice: 'walk'"),
+        (["run", "05", "06"], "unused tokens: ['06']"),
+        (["run", "05", "--outt", "x"], "unknown option: --outt. did you mean --out?"),
+        (["run"], "parameter NOTEBOOK requires an argument"),
+        (["walk"], 'unknown command "walk". Available commands: run, '),
+        (["execute", "--jobs", "two"], 'invalid value for --jobs: unable to convert "two" into int'),
+        (["arena", "--nfe", "4,x"], "--nfe: 'x' is no whole number: separate them by commas, such as 4,8,16"),
+        (["arena", "--profile", "huge"], "profile='huge': choose small or paper"),
         (["execute", "--jobs", "0"], "jobs=0: it is at least 1"),
         (["record"], "is not an executed copy of 05_training"),
     ],
@@ -134,13 +145,55 @@ def test_an_interrupted_run_leaves_no_result_and_no_kernel(notebooks, number, st
     assert wait_for(lambda: kernels(notebooks) == [])
 
 
-def test_every_profile_of_the_arena_can_be_asked_for():
-    """The parser names them itself, since reading them takes torch."""
-    from ardm.experiments.match import PROFILES
+def test_help_names_every_profile_of_the_arena(capsys):
+    """It names them itself, since reading them takes torch."""
+    assert main(["arena", "--help"]) == 0
+    words = re.findall(r"[\w-]+", capsys.readouterr().out)
+    assert set(PROFILES) <= set(words)
 
-    (commands,) = (action for action in cli._parser()._actions if action.dest != "help" and action.choices)
-    (profile,) = (action for action in commands.choices["arena"]._actions if action.dest == "profile")
-    assert tuple(profile.choices) == tuple(PROFILES)
+
+def test_the_options_of_the_arena_change_its_profile(notebooks, capsys, monkeypatch):
+    played = []
+
+    def play(settings, folder, *, jobs, say):
+        say("one cell")
+        played.append((settings, folder, jobs))
+        return folder / "arena.csv"
+
+    monkeypatch.setattr(arena, "arena", play)
+    assert main(["arena"]) == 0
+    assert (
+        main(["arena", "--profile", "paper", "--task", "sudoku4", "--nfe", "4,8", "--tuning", "0", "--jobs", "2", "--out", "x"])
+        == 0
+    )
+    changed = dataclasses.replace(PROFILES["paper"], tasks=("sudoku4",), nfe=(4, 8), tuning=0)
+    assert played == [(PROFILES["small"], Path("../runs/arena"), None), (changed, Path("x"), 2)]
+    out, err = capsys.readouterr()
+    assert out.split() == ["../runs/arena/arena.csv", "x/arena.csv"]
+    assert err == "one cell\none cell\n"
+
+
+def test_cells_that_failed_are_status_1(notebooks, capsys, monkeypatch):
+    def play(*_, **__):
+        raise arena.CellsFailed("2 of 9 cells failed:\n  one; other")
+
+    monkeypatch.setattr(arena, "arena", play)
+    assert main(["arena"]) == 1
+    assert capsys.readouterr().err == "ardm: 2 of 9 cells failed: one; other\n"
+
+
+def test_help_is_quick_because_torch_is_not_loaded():
+    code = "import sys; from ardm.cli import main; main(['arena', '--help']); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("words", [["run", "05"], ["parameters", "05"], ["execute"], ["record"]])
+def test_outside_the_project_a_command_that_needs_notebooks_says_so(tmp_path, capsys, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert capsys.readouterr().err == (
+        f"ardm: no notebooks in {tmp_path}/notebooks: call this inside a copy of the book's repository\n"
+    )
 
 
 def test_parameters_are_listed(notebooks, capsys):
@@ -178,25 +231,25 @@ def test_execute_and_record_fill_the_stored_notebook(notebooks, capsys):
     ],
 )
 def test_a_folder_is_named_readably(changed, name):
-    assert cli._folder_name(changed) == name
+    assert library.folder_name(changed) == name
 
 
 def test_names_that_are_no_folder_stay_apart():
     values = ["a/b", "a-b", "a b", "../up", "a,seed=1", "x" * 300, "x" * 301]
-    names = [cli._folder_name({"text": value}) for value in values]
+    names = [library.folder_name({"text": value}) for value in values]
     assert len(set(names)) == len(values)
     assert all("/" not in name and len(name) < 120 for name in names)
 
 
 def test_train_makes_a_model_where_it_is_told_and_names_what_it_does_not_know(tmp_path, capsys, monkeypatch):
-    from ardm.method import train_denoiser
-
-    monkeypatch.setitem(
-        training.PUBLISHED, "toy", training.DenoiserRecipe(length=5, width=8, depth=1, heads=1, steps=1, batch=2)
-    )
+    recipe = DenoiserRecipe(length=5, width=8, depth=1, heads=1, steps=1, batch=2)
+    monkeypatch.setitem(published.PUBLISHED, "toy", recipe)
     assert main(["train", "toy", "--out", str(tmp_path)]) == 0
-    assert training.load_denoiser("toy", tmp_path)[1] == training.PUBLISHED["toy"]
-    capsys.readouterr()
+    assert capsys.readouterr().out == f"{tmp_path}/toy.safetensors\n"
+    assert published.load_denoiser("toy", tmp_path)[1] == recipe
+    monkeypatch.setitem(published.PUBLISHED, "toy", dataclasses.replace(recipe, length=6))
+    with pytest.raises(InputError, match="made with length=5"):
+        published.load_denoiser("toy", tmp_path)
     assert main(["train", "gpt"]) == 2
     assert "unknown model 'gpt': choose one of agreement, tinyshakespeare" in capsys.readouterr().err
     blocked = tmp_path / "file"
