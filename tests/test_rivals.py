@@ -6,9 +6,20 @@ import pytest
 import torch
 from steps import DOUBT, SURE, TIE, V, places, rng, seen, step
 
-from ardm.method.gate import LinearHead, OverwriteGate
-from ardm.method.rivals import DDPD, EntropyBounded, InformedCorrector, MaskPredict, MostConfidentFirst, PathPlanning, ReMDM, TokenToMask, TokenToToken
 from ardm.base.errors import InputError
+from ardm.method.gate import LinearHead, OverwriteGate
+from ardm.method.rules import (
+    DDPD,
+    EntropyBounded,
+    InformedCorrector,
+    MaskPredict,
+    MostConfidentFirst,
+    PathPlanning,
+    ReMDM,
+    TokenToMask,
+    TokenToToken,
+)
+from ardm.method.schedule import Schedule
 
 
 def test_most_confident_first_by_hand():
@@ -64,7 +75,7 @@ def test_remdm_keeps_the_share_of_the_schedule(rule, t, sigma):
     T, a, b = 10, (t - 1) / 10, t / 10
     x = torch.full((4000, 20), V)
     x[:, : round(20 * a)] = 0
-    action = rule(step(x, t, T), rng())
+    action = rule(step(x, t, T), rng(4000))
     hidden = action.remask[:, : round(20 * a)].float().mean().item()
     assert hidden == pytest.approx(sigma, abs=5 * (sigma * (1 - sigma) / (4000 * 20 * a)) ** 0.5)
     visible = (round(20 * a) - action.remask.sum(-1) + action.write.sum(-1)).float().mean() / 20
@@ -75,7 +86,7 @@ def test_remdm_by_confidence_shares_sigma_out_by_hand():
     """exp(-.2), exp(-.9) and nothing for the mask: two thirds of sigma to the doubtful token."""
     x = torch.tensor([[0, 0, V]]).repeat(20000, 1)
     s = replace(step(x, 2, 4), log_q_written=torch.tensor([[0.2, 0.9, 1.0]]).log().expand(20000, 3))
-    hidden = ReMDM("cap", 0.6, by_confidence=True)(s, rng()).remask.float().mean(0)
+    hidden = ReMDM("cap", 0.6, by_confidence=True)(s, rng(20000)).remask.float().mean(0)
     weight = torch.tensor([-0.2, -0.9]).softmax(0)
     assert torch.allclose(hidden, torch.tensor([0.6 * weight[0], 0.6 * weight[1], 0.0]), atol=0.012)
 
@@ -94,19 +105,19 @@ def test_remdm_loop_writes_nine_tenths_then_stands_still_then_finishes():
     x = torch.full((4000, 20), V)
     x[:, :18] = 0  # nine tenths
     for t, hides in ((3, False), (30, True), (60, True), (98, False)):  # T = 100: times .98, .71, .41, .03
-        action = rule(step(x, t, 100), rng())
+        action = rule(step(x, t, 100), rng(4000))
         assert action.remask.any().item() is (hides and t == 60), t
-    action = rule(step(x, 60, 100), rng())
+    action = rule(step(x, 60, 100), rng(4000))
     assert action.remask[:, :18].float().mean().item() == pytest.approx(0.1, abs=0.005)
     assert action.write[:, 18:].float().mean().item() == pytest.approx(0.1 * 0.9 / 0.1, abs=0.015)
-    assert ReMDM(loop=True)(step(x, 60, 100), rng()).remask[:, :18].float().mean().item() == pytest.approx(0.02, abs=0.003)
+    assert ReMDM(loop=True)(step(x, 60, 100), rng(4000)).remask[:, :18].float().mean().item() == pytest.approx(0.02, abs=0.003)
 
 
 def test_remdm_at_its_last_step_hides_nothing_and_writes_all():
     x = torch.full((50, 20), V)
     x[:, ::2] = 0
     for rule in (ReMDM("cap", 1.0), ReMDM("rescale", 1.0), ReMDM(loop=True)):
-        action = rule(step(x, 10, 10), rng())
+        action = rule(step(x, 10, 10), rng(50))
         assert not action.remask.any()
         assert action.write[:, 1::2].all()
     with pytest.raises(InputError, match="how='conf'"):
@@ -116,12 +127,12 @@ def test_remdm_at_its_last_step_hides_nothing_and_writes_all():
 def test_token_to_token_by_hand():
     x, q = [1, 1, 1, 0, V], [SURE, TIE, DOUBT, SURE, SURE]
     s = seen(x, q, 1, 9, proposal=[0, 0, 0, 0, 0])
-    chosen = TokenToToken(0.45, written_by=1.0)(s, rng())
+    chosen = TokenToToken(0.45, schedule=Schedule(written_by=1.0))(s, rng())
     assert places(chosen.write & (s.x < V)) == [0, 1]  # .97 and .5 are above, .4 is not; position 3 has its word already
-    assert places(TokenToToken(0.5, written_by=1.0)(s, rng()).write & (s.x < V)) == [0]
+    assert places(TokenToToken(0.5, schedule=Schedule(written_by=1.0))(s, rng()).write & (s.x < V)) == [0]
     assert not chosen.remask.any()
     masks = step([[V] * 10], 3, 10)  # all written by step 5 of 10: 4 stay after step 3
-    assert TokenToToken(written_by=0.5)(masks, rng()).write.sum() == 6
+    assert TokenToToken(schedule=Schedule(written_by=0.5))(masks, rng()).write.sum() == 6
 
 
 def test_token_to_mask_by_hand():
@@ -140,13 +151,13 @@ def test_informed_corrector_by_hand():
     x, q = [0, 0, 0, 1, V], [SURE, TIE, DOUBT, SURE, SURE]
     s = seen(x, q, 1, 9)
     for k, expected in ((1, [3]), (2, [1, 3]), (3, [1, 2, 3])):
-        write = InformedCorrector(k, noise=0.0, written_by=1.0)(s, rng()).write
+        write = InformedCorrector(k, noise=0.0, schedule=Schedule(written_by=1.0))(s, rng()).write
         assert places(write & (s.x < V)) == expected
     many = replace(
         step(torch.zeros(4000, 4, dtype=torch.long), 1, 9),
         log_q=torch.tensor([SURE, TIE, DOUBT, SURE]).log().expand(4000, 4, 4),
     )
-    first = InformedCorrector(1, noise=1.0)(many, rng()).write.float().mean(0)
+    first = InformedCorrector(1, noise=1.0)(many, rng(4000)).write.float().mean(0)
     c = torch.tensor([0.97 / 0.01, 0.5 / 0.48, 0.4 / 0.2, 0.97 / 0.01]).log()
     assert torch.allclose(first, (-c).softmax(0), atol=0.03)  # the Gumbel-max trick
 

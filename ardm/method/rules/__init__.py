@@ -10,7 +10,6 @@ import pkgutil
 from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -23,7 +22,6 @@ def _files() -> tuple[str, ...]:
     return tuple(file.name for file in pkgutil.iter_modules(__path__))
 
 
-@cache
 def _modules() -> tuple[ModuleType, ...]:
     return tuple(import_module(f"{__name__}.{name}") for name in _files())
 
@@ -39,7 +37,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"{__name__} has no {name!r}")
 
 
-@cache
 def entries() -> dict[str, Entry]:
     """Every entry by its name, group by group. ``InputError`` where two have one name or ``like`` names none."""
     found = [replace(entry, module=module.__name__) for module in _modules() for entry in getattr(module, "ENTRIES", ())]
