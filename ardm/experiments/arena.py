@@ -1,7 +1,7 @@
 """The arena: every rule on every task, at equal calls, tuned by one search, over several trainings, kept cell by cell.
 
-A cell is one rule on one task with one number of calls and one training seed: one small file, written whole. An interrupted
-run goes on where it stopped. Three phases, each on all cores: train what is missing, tune each rule on texts of its own, play.
+Three phases, each on all cores: train what is missing, tune each rule on texts of its own, play. Every result is one small file, written
+whole and named by its key, so that an interrupted run goes on where it stopped, and another version of the code plays anew.
 """
 
 from __future__ import annotations
@@ -9,236 +9,247 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
+import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
 
+from ardm.base import fingerprint
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores, provenance
-from ardm.book.runs import RunFailed
-from ardm.experiments.contestants import CONTESTANTS, GATES, Contestant, choose
-from ardm.experiments.match import Kit, Settings, digest, play, plays
-from ardm.experiments.tasks import ARENA, TASKS, Task
+from ardm.experiments.cells import Cell, Loaded, Played, Reference, Search, Settings, Training
+from ardm.experiments.published import published_files
+from ardm.experiments.store import Store, facts_of
+from ardm.method.gate_recipe import GateRecipe
+from ardm.method.train_denoiser import DenoiserRecipe
 
-__all__ = ["arena"]
+__all__ = ["CellsFailed", "again", "arena"]
 
-TUNING_SEED = 10_000  # of the texts that knobs are chosen on; the reported ones have the training seeds 0, 1, ...
-REAL = "the law itself"  # the row of what a perfect sampler scores
+Job = Training | Search | Cell | Reference
+Kept = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Something to train: the denoiser of a task and seed, its ``causal`` twin, or a gate by its name."""
-
-    task: str
-    seed: int
-    name: str
-    settings: Settings
-    folder: Path
-
-    def __str__(self) -> str:
-        return f"{self.name} of {self.task}, seed {self.seed}"
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Tasks that share a denoiser share its parts."""
-        seed = self.seed if self.name in GATES else 0
-        return f"{self.settings.recipe(TASKS[self.task], self.seed).key}-{seed}", self.name
+class CellsFailed(RuntimeError):
+    """Some cells, searches or trainings failed; the others are kept."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One file to make: a cell, or (without ``knobs``) the search for the knobs of a rule."""
+class Place:
+    """Where results and models are kept: ``folder / "cells"``, and the folder of a store."""
 
-    task: str
-    rule: str
-    nfe: int
-    seed: int
-    knobs: tuple[tuple[str, Any], ...] | None
-    settings: Settings
     folder: Path
+    models: Path
 
-    def __str__(self) -> str:
-        return f"{self.rule} on {self.task}, {self.nfe} calls, seed {self.seed}"
+    def file(self, job: Job) -> Path:
+        return _store(self.models).file(job.made) if isinstance(job, Training) else job.file(self.folder / "cells")
 
-    @property
-    def texts_seed(self) -> int:
-        return self.seed + self.settings.texts_from
-
-    @property
-    def file(self) -> Path:
-        """Named after all that decides its content, but for the code."""
-        task, rule, settings = TASKS[self.task], CONTESTANTS.get(self.rule), self.settings
-        gate = settings.gate_recipe(task, rule.gate, self.seed).choices if rule and rule.gate else None
-        texts = settings.texts(task, tuning=self.knobs is None), rule.stages if rule and self.knobs is None else ()
-        recipe = settings.recipe(task, self.seed)
-        model = {**recipe.choices, "causal": recipe.causal, "grid": recipe.grid}  # in these names from the beginning
-        at = self.rule, self.nfe, self.seed if self.knobs is None else self.texts_seed
-        if self.knobs is None and len(settings.tuners(task)) > 1:
-            at += (len(settings.tuners(task)),)
-        what = [self.task, task.kind, task.amount, model, gate, *at, self.knobs, texts]
-        return self.folder / "cells" / self.task / f"{digest(what)}.json"
+    def kept(self, job: Played) -> Kept:
+        return json.loads(self.file(job).read_text("utf8"))
 
 
-@cache
-def _kit(task: str, settings: Settings, seed: int, models: Path) -> Kit:
-    return Kit(TASKS[task], settings, seed, models)
-
-
-def _train(part: Part) -> None:
-    kit = _kit(part.task, part.settings, part.seed, part.folder)
-    if part.name in ("denoiser", "causal"):
-        kit.denoiser(causal=part.name == "causal")
-    else:
-        kit.gates(part.name)
-
-
-def _work(job: Job) -> None:
-    """Play one cell, or search the knobs of one rule, and keep what came out."""
-    task, kit = TASKS[job.task], _kit(job.task, job.settings, job.seed, job.folder / "models")
-    at = {"task": job.task, "rule": job.rule, "nfe": job.nfe, "seed": job.seed}
-    count = job.settings.texts(task, tuning=job.knobs is None)
-    if job.rule == REAL:
-        start = task.start(1, seed=0, denoiser=kit.denoiser())
-        return _keep(job, {**at, "count": count, **task.score(task.real(count, seed=job.texts_seed), start)})
-    contestant = CONTESTANTS[job.rule]
-    if job.knobs is not None:
-        knobs = dict(job.knobs)
-        row = play(task, kit, contestant, knobs, nfe=job.nfe, seed=job.texts_seed, count=count)
-        return _keep(job, {**at, "knobs": json.dumps(knobs), "count": count, **row})
-    tuners = job.settings.tuners(task)
-    kits = [_kit(job.task, job.settings, seed, job.folder / "models") for seed in tuners]
-    count = math.ceil(count / len(kits))
-    tried, best = [], {}
-    for stage in contestant.stages:
-        rows = []
-        for choice in stage:
-            knobs = {**best, **choice}
-            played = [play(task, kit, contestant, knobs, nfe=job.nfe, seed=TUNING_SEED, count=count) for kit in kits]
-            told = {name: fmean(row[name] for row in played) for name in ("loss", "quality", "overwrites", "seconds")}
-            rows.append({**at, "knobs": json.dumps(knobs), "count": count * len(kits), **told})
-        best = json.loads(min(rows, key=lambda row: row["loss"])["knobs"])  # the first of equals: the default before the others
-        tried += rows
-    return _keep(job, {"best": best, "tried": tried})
-
-
-def _keep(job: Job, result: dict[str, Any]) -> None:
-    job.file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(job.file, json.dumps(result, ensure_ascii=False) + "\n")
-
-
-def arena(settings: Settings, folder: Path, *, jobs: int | None = None, say: Callable[[str], None] = print) -> Path:
+def arena(
+    settings: Settings,
+    folder: Path,
+    *,
+    models: Path | None = None,
+    jobs: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
     """Play all that is missing and write ``arena.csv``, ``tuning.csv`` and ``arena.json`` into ``folder``; returns the first.
 
-    Cells that failed are named at the end (``RunFailed``) and tried again by the next call.
+    ``models``: where trained models are kept (default: in the folder). ``jobs``: cells at a time (default: one a core, one on a
+    GPU). What failed is named at the end (``CellsFailed``) and tried again by the next call.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs={jobs}: it is at least 1")
-    tasks = [TASKS[name] for name in settings.tasks] if settings.tasks else list(ARENA)
-    entries = [
-        (task, contestant, nfe)
-        for task in tasks
-        for contestant in choose(settings.rules)
-        for nfe in settings.nfe or task.nfe
-        if plays(task, contestant, nfe)
-    ]
-    if not entries:
-        raise InputError("nothing to play: none of these rules plays these tasks with these numbers of calls")
+    searches, trainings = _planned(settings)
     check_writable(folder / "arena.csv")
-    began, seeds = time.perf_counter(), range(settings.seeds)
+    place = Place(folder, models or folder / "models")
     workers = jobs or (cores() if pick_device().type == "cpu" else 1)
-    parts = {
-        part.key: part
-        for seed in seeds
-        for task, contestant, _ in entries
-        for name in ("denoiser", "causal" if contestant.causal else contestant.gate)
-        if name
-        for part in [Part(task.name, seed, name, settings, folder / "models")]
-    }
-    searches = {
-        key: Job(*key, 0, None, settings, folder)
-        for task, contestant, nfe in entries
-        for key in [_tuned_as(settings, task, contestant, nfe)]
-        if settings.tuning and CONTESTANTS[key[1]].stages
-    }
-    context = get_context("forkserver")
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for what, wanted in (("denoisers", False), ("gates", True)):  # a gate needs its denoiser
-                _all(pool, what, _train, [part for part in parts.values() if (part.name in GATES) is wanted], say)
-            _all(pool, "searches", _work, _missing(searches.values()), say)
-            found = {key: json.loads(job.file.read_text()) for key, job in searches.items()}
-            cells = [
-                Job(task.name, contestant.name, nfe, seed, _knobs(found, settings, task, contestant, nfe), settings, folder)
-                for task, contestant, nfe in entries
-                for seed in seeds
-            ]
-            cells += [Job(t.name, REAL, 0, seed, (), settings, folder) for t in tasks if t.kind == "write" for seed in seeds]
-            _all(pool, "cells", _work, _missing(cells), say)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():  # files are whole or absent, so nobody has to be waited for
-                child.terminate()
-            raise
-    rows = [json.loads(job.file.read_text()) for job in cells]
-    tried = [row for search in found.values() for row in search["tried"]]
-    write_whole(folder / "arena.csv", _csv(rows))
-    write_whole(folder / "tuning.csv", _csv(tried))
-    trained = [Kit(TASKS[p.task], settings, p.seed, p.folder).seconds(p.name) for p in parts.values()]
-    facts = {
-        "settings": asdict(settings),
-        "training_seconds": round(sum(trained)),  # of all parts, whenever they were trained
-        "search_seconds": round(sum(row["seconds"] * row["count"] for row in tried)),
-        "playing_seconds": round(sum(row.get("seconds", 0) * row["count"] for row in rows)),
-        "this_call_seconds": round(time.perf_counter() - began),
-        "workers": workers,
-        "provenance": provenance(),
-    }
-    write_whole(folder / "arena.json", json.dumps(facts, indent=1) + "\n")
+    with _pool(workers) as pool:
+        work = Work(pool, place, settings, say)
+        work.all("denoisers", [training for training in trainings if training.gate is None])
+        work.all("gates", [training for training in trainings if training.gate is not None])
+        work.all("searches", searches)
+        cells = settings.cells(_best(searches, place))
+        work.all("cells", cells)
+    _write(settings, place, cells, searches, trainings)
     return folder / "arena.csv"
 
 
-def _tuned_as(settings: Settings, task: Task, contestant: Contestant, nfe: int) -> tuple[str, str, int]:
-    """The search whose outcome it plays with."""
-    return task.name, contestant.like or contestant.name, min(nfe, settings.tuned_up_to)
+def again(settings: Settings, folder: Path, key: str, *, models: Path | None = None) -> Any:
+    """Do the one job of an arena with this key, here and now, and return what came out; nothing but trained models is kept."""
+    searches, trainings = _planned(settings)
+    place = Place(folder, models or folder / "models")
+    tuned = all(place.file(search).is_file() for search in searches)
+    jobs: list[Job] = [*trainings, *searches, *(settings.cells(_best(searches, place)) if tuned else ())]
+    for job in jobs:
+        if job.key == key:
+            return _result(job, place)
+    raise InputError(f"no job {key!r} in this arena: its code or its settings have changed, or searches are missing")
 
 
-def _knobs(
-    found: Mapping[tuple, dict], settings: Settings, task: Task, contestant: Contestant, nfe: int
-) -> tuple[tuple[str, Any], ...]:
-    """What the search chose, or the default."""
-    key = _tuned_as(settings, task, contestant, nfe)
-    return tuple((found[key]["best"] if key in found else CONTESTANTS[key[1]].grid[0]).items())
+# What is to be done ------------------------------------------------------------------------------------------------------
 
 
-def _missing(jobs: Iterable[Job]) -> list[Job]:
-    return [job for job in jobs if not job.file.is_file()]
+def _planned(settings: Settings) -> tuple[list[Search], list[Training]]:
+    """The searches, and all that has to be trained, each once: every denoiser, and every gate with its denoiser."""
+    searches = list(dict.fromkeys(filter(None, (settings.search(*match) for match in settings.matches()))))
+    played = [cell.training for cell in settings.cells({}) if isinstance(cell, Cell)]
+    if not played:
+        raise InputError("nothing to play: none of these rules plays these tasks with these numbers of calls")
+    wanted = [*played, *(training for search in searches for training, *_ in search.tuners)]
+    return searches, list(dict.fromkeys(one for training in wanted for one in (Training(training.denoiser), training)))
 
 
-def _all(
-    pool: ProcessPoolExecutor, what: str, do: Callable[[Any], None], jobs: Sequence[Any], say: Callable[[str], None]
+def _best(searches: Iterable[Search], place: Place) -> dict[Search, Mapping[str, Any]]:
+    return {search: place.kept(search)["result"]["best"] for search in searches}
+
+
+# Doing it ----------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _store(models: Path) -> Store:
+    models.mkdir(parents=True, exist_ok=True)
+    return Store(models, also=published_files())
+
+
+@cache
+def _loaded(models: Path) -> Loaded:
+    return Loaded(_store(models))
+
+
+@cache
+def _provenance() -> dict[str, str | int]:
+    """Of this process, which imported its code once."""
+    return provenance()
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes; when something goes wrong they are stopped at once, since files are whole or absent."""
+    with ProcessPoolExecutor(workers, get_context("forkserver"), initializer=_begin) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()
+            raise
+
+
+def _begin() -> None:
+    """One thread a process, and the keys of models by the code as it is now: the process trains with this code to its end."""
+    torch.set_num_threads(1)
+    _provenance()
+    assert Training(DenoiserRecipe(), GateRecipe()).key
+
+
+@dataclass(frozen=True)
+class Work:
+    """Does the jobs of each phase."""
+
+    pool: ProcessPoolExecutor
+    place: Place
+    settings: Settings
+    say: Callable[[str], None]
+
+    def all(self, what: str, jobs: Sequence[Job]) -> None:
+        """Do the jobs whose files are missing; failures are collected and named together."""
+        began, failed = time.perf_counter(), []
+        missing = [job for job in jobs if not self.place.file(job).is_file()]
+        running = {self.pool.submit(_do, job, self.place): job for job in missing}
+        for done, future in enumerate(as_completed(running), start=1):
+            if error := future.exception():
+                failed.append(f"{running[future]}: {type(error).__name__}: {error}\n  {self.line(running[future])}")
+            if done % max(1, len(missing) // 10) == 0 or done == len(missing):
+                self.say(f"{what}: {done} of {len(missing)} after {time.perf_counter() - began:.0f} s")
+        if failed:
+            head = f"{len(failed)} of {len(missing)} {what} failed; the next call tries them again, the line below one does it alone"
+            raise CellsFailed("\n".join([f"{head}:", *failed[:5]]))
+
+    def line(self, job: Job) -> str:
+        """The command that does one job alone."""
+        changed = (field.name for field in fields(Settings) if getattr(self.settings, field.name) != field.default)
+        settings = ", ".join(f"{name}={getattr(self.settings, name)!r}" for name in changed)
+        folder, models = str(self.place.folder), str(self.place.models)
+        imports = (
+            "from pathlib import Path; from ardm.experiments.arena import again; from ardm.experiments.cells import Settings"
+        )
+        call = f"print(again(Settings({settings}), Path({folder!r}), {job.key!r}, models=Path({models!r})))"
+        return f"python -c {shlex.quote(f'{imports}; {call}')}"
+
+
+def _result(job: Job, place: Place) -> Any:
+    models = _loaded(place.models)
+    return job.parts(models) if isinstance(job, Training) else job.run(models)
+
+
+def _do(job: Job, place: Place) -> None:
+    """Do one job and keep what came out, with all that decided it and what made it. A store keeps what is trained."""
+    began = time.perf_counter()
+    result = _result(job, place)
+    if isinstance(job, Training):
+        return
+    file, seconds = place.file(job), round(time.perf_counter() - began, 3)
+    kept = {"key": job.key, "result": result, "made": job.made, "seconds": seconds, "provenance": _provenance()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps(kept, ensure_ascii=False) + "\n")
+
+
+# Tables ------------------------------------------------------------------------------------------------------------------
+
+
+def _write(
+    settings: Settings, place: Place, cells: list[Cell | Reference], searches: list[Search], trainings: list[Training]
 ) -> None:
-    """Do all jobs; failures are collected and named together."""
-    began, failed = time.perf_counter(), []
-    running = {pool.submit(do, job): job for job in jobs}
-    for done, future in enumerate(as_completed(running), start=1):
-        if error := future.exception():
-            failed.append(f"{running[future]}: {type(error).__name__}: {error}")
-        if done % max(1, len(jobs) // 10) == 0 or done == len(jobs):
-            say(f"{what}: {done} of {len(jobs)} after {time.perf_counter() - began:.0f} s")
-    if failed:
-        raise RunFailed(f"{len(failed)} of {len(jobs)} {what} failed; call again to try them again: {'; '.join(failed[:5])}")
+    """The tables of all cells and searches, and what made them, whoever made them and when."""
+    played, tuned = [place.kept(cell) for cell in cells], [place.kept(search) for search in searches]
+    trained = [facts_of(place.file(training)) for training in trainings]
+    rows = [{**cell.at, **kept["result"], "key": cell.key} for cell, kept in zip(cells, played, strict=True)]
+    tried = [
+        {**search.at, **row, "key": search.key}
+        for search, kept in zip(searches, tuned, strict=True)
+        for row in kept["result"]["tried"]
+    ]
+    facts = {
+        "settings": asdict(settings),
+        "key": fingerprint.digest(sorted(cell.key for cell in cells)),
+        "search_key": fingerprint.digest(sorted(search.key for search in searches)),
+        "code": {kept["made"]["rule"]: kept["made"]["code"] for kept in played},
+        "data": {cell.task.recipe.corpus: kept["made"]["data"] for cell, kept in zip(cells, played, strict=True)},
+        "versions": fingerprint.versions(),
+        "training_seconds": _seconds(trained),
+        "search_seconds": _seconds(tuned),
+        "playing_seconds": _seconds(played),
+        "provenance": _sources(cells=played, searches=tuned, trainings=trained),
+    }
+    write_whole(place.folder / "arena.csv", _csv(rows))
+    write_whole(place.folder / "tuning.csv", _csv(tried))
+    write_whole(place.folder / "arena.json", json.dumps(facts, indent=1) + "\n")
+
+
+def _seconds(kept: Iterable[Kept]) -> int:
+    return round(sum(one["seconds"] for one in kept))
+
+
+def _sources(**kept: Sequence[Kept]) -> list[dict[str, Any]]:
+    """What made the results: commit, versions, device, and how many of each kind they made."""
+    counts = {kind: Counter(json.dumps(one["provenance"]) for one in results) for kind, results in kept.items()}
+    sources = dict.fromkeys(source for count in counts.values() for source in count)
+    return [{**json.loads(source), **{kind: count[source] for kind, count in counts.items()}} for source in sources]
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

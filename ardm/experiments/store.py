@@ -94,7 +94,7 @@ class Store:
 
     def file(self, made: Made) -> Path:
         """Where the model lies, or is going to lie."""
-        known = (path for path in self.also if path.is_file() and facts_of(path)["key"] == made.key)
+        known = (path for path in self.also if path.is_file() and facts_of(path).get("key") == made.key)
         return next(known, self.folder / f"{made.key}.safetensors")
 
     def make_denoiser(self, recipe: DenoiserRecipe, path: Path) -> None:
