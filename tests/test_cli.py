@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from ardm.experiments.profiles import PROFILES
 from test_runs import SLEEP, files, hear_interrupts, kernels, make_project, text_of, wait_for, write
 
 from ardm import InputError
 from ardm.book import library, runs
 from ardm.cli import main
 from ardm.experiments import arena, published
+from ardm.experiments.profiles import PROFILES
 from ardm.method.train_denoiser import DenoiserRecipe
 from ardm.worlds import corpora
 

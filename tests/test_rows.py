@@ -37,9 +37,9 @@ FACTS = {
     "provenance": {"commit": "0123456789ab", "torch": "2.13.0"},
 }
 PARAMETERS = (
-    Parameter("nfe", "list[int]", [8, 16], "calls", 1, 99),
-    Parameter("fast", "bool", True, "skip"),
-    Parameter("words", "str", "a b", "text"),
+    Parameter(name="nfe", type="list[int]", default=[8, 16], help="calls", range="in [1, 99]"),
+    Parameter(name="fast", type="bool", default=True, help="skip"),
+    Parameter(name="words", type="str", default="a b", help="text"),
 )
 
 

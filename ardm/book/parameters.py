@@ -2,7 +2,9 @@
 
 One declaration a line: ``steps: int = 300  # in [1, 100000]: optimiser steps``. ``(`` and ``)`` leave an end of the range out.
 A text may list its choices instead: ``# one of agreement, tinyshakespeare: what to train on``. A range or a list of choices
-holds for every item of a list.
+holds for every item of a list. pydantic checks values and writes the schema.
+
+papermill's inspector reads such a cell too, but leaves out what it cannot read without a word, where a reader is owed the line.
 """
 
 from __future__ import annotations
@@ -10,51 +12,35 @@ from __future__ import annotations
 import ast
 import difflib
 import io
-import json
 import re
 import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from ardm.base.atomic import write_whole
 from ardm.base.errors import InputError
+from ardm.book.notebooks import read_notebook
 
-__all__ = [
-    "Parameter",
-    "non_default",
-    "parse_assignments",
-    "read_notebook",
-    "read_parameters",
-    "schema",
-    "validate",
-    "write_notebook",
-]
+__all__ = ["Parameter", "non_default", "parse_assignments", "read_parameters", "schema", "validate"]
 
 FORM = "name: type = value  # in [low, high]: meaning"
 ITEMS = {"bool": bool, "int": int, "float": float, "str": str}
 TYPES = (*ITEMS, "list[int]", "list[float]", "list[str]")
 
-_RANGE = re.compile(
-    r"in\s*(?P<open>[\[(])\s*(?P<low>[^\s,]+)\s*,\s*(?P<high>[^\s,\])]+)\s*(?P<close>[\])])\s*:\s*(?P<help>\S.*)"
-)
-_CHOICES = re.compile(r"one of\s+(?P<choices>[^:]+):\s*(?P<help>\S.*)")
+_RANGE = re.compile(r"(?P<range>in\s*[\[(]\s*[^\s,]+\s*,\s*[^\s,\])]+\s*[\])])\s*:\s*(?P<help>\S.*)")
+_CHOICES = re.compile(r"(?P<range>one of\s+[^:]+?)\s*:\s*(?P<help>\S.*)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One declared parameter. ``minimum``, ``maximum`` and ``choices`` hold for every item when ``type`` is a list."""
+    """One declared parameter. ``range``: ``in [1, 9]``, ``one of a, b``, or empty; it holds for every item of a list."""
 
     name: str
     type: str
     default: Any
     help: str
-    minimum: int | float | None = None
-    maximum: int | float | None = None
-    exclusive_minimum: bool = False
-    exclusive_maximum: bool = False
-    choices: tuple[str, ...] = ()
+    range: str = ""
 
     @property
     def item(self) -> str:
@@ -66,39 +52,9 @@ class Parameter:
         return self.type != self.item
 
     @property
-    def range(self) -> str:
-        """The allowed values in words; empty when every value of the type is allowed."""
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        if self.minimum is None:
-            return ""
-        ends = "[("[self.exclusive_minimum], "])"[self.exclusive_maximum]
-        return f"in {ends[0]}{self.minimum}, {self.maximum}{ends[1]}"
-
-    @property
     def expected(self) -> str:
         """Type and range in words, as an error message says them."""
         return f"{self.type}{', each' if self.is_list and self.range else ''} {self.range}".strip()
-
-
-def read_notebook(path: Path) -> dict[str, Any]:
-    """The notebook as plain JSON. A missing file and one that is not a notebook of format 4 are input errors."""
-    try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not a notebook: {error}") from error
-    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
-        raise InputError(f"{path} is not a notebook of format 4: save it once with JupyterLab")
-    return notebook
-
-
-def write_notebook(notebook: dict[str, Any], path: Path) -> None:
-    """Write the notebook whole, formatted as Jupyter does."""
-    import nbformat
-
-    write_whole(path, nbformat.writes(nbformat.from_dict(notebook), indent=1).rstrip("\n") + "\n")
 
 
 def read_parameters(path: Path) -> tuple[Parameter, ...]:
@@ -106,29 +62,24 @@ def read_parameters(path: Path) -> tuple[Parameter, ...]:
     cells = [cell for cell in read_notebook(path)["cells"] if "parameters" in cell.get("metadata", {}).get("tags", ())]
     if len(cells) > 1:
         raise InputError(f"{path.stem} has {len(cells)} cells tagged 'parameters': keep one")
-    return _declarations("".join(cells[0]["source"]), path.stem) if cells else ()
-
-
-def _declarations(source: str, notebook: str) -> tuple[Parameter, ...]:
-    place = f"{notebook}, parameters cell, line"
+    source, found = "".join(cells[0]["source"]) if cells else "", {}
+    line = 0
     try:
-        statements = ast.parse(source).body
-    except SyntaxError as error:
-        raise InputError(f"{place} {error.lineno}: {error.msg}") from None
-    comments = _comments(source)
-    found: dict[str, Parameter] = {}
-    for statement in statements:
-        try:
-            parameter = _declared(statement, comments.get(statement.end_lineno or 0, ""))
+        statements, comments = ast.parse(source).body, _comments(source)
+        for statement in statements:
+            line = statement.lineno
+            parameter = _declared(statement, comments.get(statement.end_lineno, ""))
             if parameter.name in found:
                 raise InputError(f"{parameter.name} is declared twice")
-        except InputError as error:
-            raise InputError(f"{place} {statement.lineno}: {error}") from None
-        found[parameter.name] = parameter
+            found[parameter.name] = parameter
+    except SyntaxError as error:
+        raise InputError(f"{path.stem}, parameters cell, line {error.lineno}: {error.msg}") from None
+    except InputError as error:
+        raise InputError(f"{path.stem}, parameters cell, line {line}: {error}") from None
     return tuple(found.values())
 
 
-def _comments(source: str) -> dict[int, str]:
+def _comments(source: str) -> dict[int | None, str]:
     """The text of the comment on each line that has one."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return {token.start[0]: token.string.lstrip("#").strip() for token in tokens if token.type == tokenize.COMMENT}
@@ -140,107 +91,96 @@ def _declared(statement: ast.stmt, comment: str) -> Parameter:
     name, kind = statement.target.id, ast.unparse(statement.annotation)
     if kind not in TYPES:
         raise InputError(f"{name} is of type {kind}: take one of {', '.join(TYPES)}")
+    if not comment:
+        raise InputError(f"{name} has no comment: write '{FORM}'")
     try:
         default = ast.literal_eval(statement.value)
     except ValueError:
         raise InputError(f"the default of {name}, {ast.unparse(statement.value)!r}, is not a literal") from None
-    parameter = Parameter(name, kind, default, **_constraint(name, kind, comment))
-    return replace(parameter, default=_checked_default(parameter))
-
-
-def _constraint(name: str, kind: str, comment: str) -> dict[str, Any]:
-    """The fields of ``Parameter`` that the comment states."""
-    if not comment:
-        raise InputError(f"{name} has no comment: write '{FORM}'")
-    if "int" in kind or "float" in kind:
-        return _range(name, comment)
-    if re.match(r"in\s*[\[(]", comment):
-        raise InputError(f"{name} is of type {kind}, which has no range")
-    if "str" in kind and comment.startswith("one of "):
-        if not (match := _CHOICES.fullmatch(comment)):
-            raise InputError(f"{name} needs its choices and its meaning: '# one of a, b: meaning'")
-        return {"choices": tuple(choice.strip() for choice in match["choices"].split(",")), "help": match["help"]}
-    return {"help": comment}
-
-
-def _range(name: str, comment: str) -> dict[str, Any]:
-    match = _RANGE.fullmatch(comment)
-    if not match:
-        raise InputError(f"{name} needs its range and its meaning: '# in [low, high]: meaning'; ( and ) leave an end out")
-    low, high = _number(match["low"]), _number(match["high"])
-    if not low < high and not (low == high and match["open"] + match["close"] == "[]"):
-        raise InputError(f"the range of {name} is empty: {comment.split(':')[0]}")
-    return {
-        "minimum": low,
-        "maximum": high,
-        "exclusive_minimum": match["open"] == "(",
-        "exclusive_maximum": match["close"] == ")",
-        "help": match["help"],
-    }
-
-
-def _number(text: str) -> int | float:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise InputError(f"{text!r} is not a number")
-
-
-def _checked_default(parameter: Parameter) -> Any:
+    parameter = Parameter(name=name, type=kind, default=default, help=comment)
+    parameter = replace(parameter, **_described(parameter))
+    adapter = _adapter([parameter])
     try:
-        return validate((parameter,), {parameter.name: parameter.default}, "this notebook")[parameter.name]
-    except InputError:
-        raise InputError(f"the default of {parameter.name}, {parameter.default!r}, is not {parameter.expected}") from None
+        return replace(parameter, default=adapter.validate_python({name: default})[name])
+    except ValueError:
+        raise InputError(f"the default of {name}, {default!r}, is not {parameter.expected}") from None
+
+
+def _described(parameter: Parameter) -> dict[str, str]:
+    """Range and meaning, as the comment states them."""
+    name, comment = parameter.name, parameter.help
+    if parameter.item in ("int", "float"):
+        if not (found := _RANGE.fullmatch(comment)):
+            raise InputError(f"{name} needs its range and its meaning: '# in [low, high]: meaning'; ( and ) leave an end out")
+    elif parameter.item == "str" and comment.startswith("one of "):
+        if not (found := _CHOICES.fullmatch(comment)):
+            raise InputError(f"{name} needs its choices and its meaning: '# one of a, b: meaning'")
+    elif re.match(r"in\s*[\[(]", comment):
+        raise InputError(f"{name} is of type {parameter.type}, which has no range")
+    else:
+        return {}
+    return found.groupdict()
+
+
+def _annotation(parameter: Parameter) -> Any:
+    """Type and range as pydantic reads them."""
+    from pydantic import Field
+
+    item: Any = ITEMS[parameter.item]
+    if parameter.range.startswith("one of "):
+        item = Literal[tuple(choice.strip() for choice in parameter.range.removeprefix("one of ").split(","))]
+    elif parameter.range:
+        low, high = parameter.range[2:].strip(" []()").split(",")
+        ends = {"gt" if "(" in parameter.range else "ge": low, "lt" if ")" in parameter.range else "le": high}
+        item = Annotated[item, Field(**{end: _number(text.strip(), item) for end, text in ends.items()})]
+    return Annotated[list[item], Field(min_length=1)] if parameter.is_list else item
+
+
+def _number(text: str, kind: type) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no {kind.__name__}") from None
+
+
+def _adapter(parameters: Sequence[Parameter]) -> Any:
+    """What pydantic makes of the declarations: strict, but for int where float is declared."""
+    try:
+        from pydantic import ConfigDict, Field, TypeAdapter, with_config
+        from typing_extensions import TypedDict
+    except ImportError as error:
+        raise InputError(f"parameters need {error.name}: pip install 'ardm[book]'") from error
+    fields = {
+        p.name: Annotated[_annotation(p), Field(description=p.help, json_schema_extra={"default": p.default})]
+        for p in parameters
+    }
+    strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return TypeAdapter(with_config(strict)(TypedDict("Parameters", fields, total=False)))
 
 
 def validate(parameters: Sequence[Parameter], given: Mapping[str, Any], notebook: str) -> dict[str, Any]:
-    """The given values, checked against the declarations. Strict: the one conversion made is from int to float.
+    """The given values in the order of the declarations, checked against them. The one conversion made is from int to float.
 
     Raises one ``InputError`` that lists every problem.
     """
+    adapter = _adapter(parameters)
     from pydantic import ValidationError
 
     try:
-        accepted = _model(parameters).model_validate(dict(given))
+        return adapter.validate_python(dict(given))
     except ValidationError as error:
         wrong = {problem["loc"][0] for problem in error.errors()}
         problems = [_problem(name, given[name], parameters, notebook) for name in given if name in wrong]
         raise InputError("; ".join(problems) + ".") from None
-    return {p.name: getattr(accepted, f"field_{p.name}") for p in parameters if p.name in given}
 
 
 def schema(parameters: Sequence[Parameter], notebook: str) -> dict[str, Any]:
     """What values a run of the notebook takes, as a JSON schema (draft 2020-12): types, ranges, defaults and meanings."""
-    found = _model(parameters).model_json_schema()
-    for field in found.get("properties", {}).values():
+    found = _adapter(parameters).json_schema()
+    for field in found["properties"].values():
         del field["title"]  # made from the name
     dialect = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": dialect, **found, "title": f"Parameters of {notebook}"}
-
-
-def _model(parameters: Sequence[Parameter]) -> Any:
-    """A pydantic model of the declarations. The fields carry a prefix, so that a parameter may have any name, ``copy`` too."""
-    from pydantic import ConfigDict, Field, create_model
-
-    fields = {f"field_{p.name}": (_annotation(p), Field(p.default, alias=p.name, description=p.help)) for p in parameters}
-    return create_model("Parameters", __config__=ConfigDict(strict=True, extra="forbid"), **fields)
-
-
-def _annotation(parameter: Parameter) -> Any:
-    from typing import Annotated, Literal
-
-    from pydantic import Field
-
-    item: Any = Literal[parameter.choices] if parameter.choices else ITEMS[parameter.item]
-    if parameter.minimum is not None:
-        ends = {
-            "gt" if parameter.exclusive_minimum else "ge": parameter.minimum,
-            "lt" if parameter.exclusive_maximum else "le": parameter.maximum,
-        }
-        item = Annotated[item, Field(**ends, **({"allow_inf_nan": False} if parameter.item == "float" else {}))]
-    return Annotated[list[item], Field(min_length=1)] if parameter.is_list else item
 
 
 def _problem(name: str, value: Any, parameters: Sequence[Parameter], notebook: str) -> str:

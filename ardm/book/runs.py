@@ -22,7 +22,8 @@ from typing import Any
 from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores
-from ardm.book.parameters import non_default, read_notebook, read_parameters, validate, write_notebook
+from ardm.book.notebooks import read_notebook, write_notebook
+from ardm.book.parameters import non_default, read_parameters, validate
 
 __all__ = [
     "Result",
