@@ -91,7 +91,7 @@ def test_a_uniform_number_becomes_the_token_it_becomes_in_the_package():
     log_q[:, :, 5] = -100.0  # a probability of e^-100, and one of exactly nothing
     log_q[:, :, 6] = -1e9
     u = torch.rand(400, 1, generator=rng, dtype=torch.float64)
-    u[:3, 0] = torch.tensor([0.0, 1 - 2.0**-53, 0.5])
+    u[:3, 0] = torch.tensor([0.0, 1 - 2.0**-53, 0.5], dtype=torch.float64)
     cases = [log_q[:, 0].tolist(), u[:, 0].tolist()]
     program = """
 const [rows, u] = JSON.parse(require("fs").readFileSync(0, "utf8"));

@@ -1,18 +1,14 @@
 /* The loop of ardm/method/sampling.py for one text, and those rules of ardm/method/rules that the page offers. A seed gives the same
    text as there; a test compares tokens and events at every step. */
 
-/* The token whose stretch of the cumulative distribution holds the uniform number u, as ardm/method/draw.py draws it. */
+/* The token whose stretch of the cumulative distribution holds the uniform number u < 1, as ardm/method/draw.py draws it. The last
+   edge is the sum itself, which u times the sum never reaches. */
 function draw(logQ, u) {
   const top = Math.max(...logQ);
   const weights = logQ.map((l) => Math.exp(l - top));
   const target = u * weights.reduce((sum, weight) => sum + weight, 0);
-  let [edge, token] = [0, 0];
-  for (const [v, weight] of weights.entries()) {
-    if (weight === 0) continue;
-    [edge, token] = [edge + weight, v];
-    if (edge > target) break;
-  }
-  return token; // the last that is possible, where rounding leaves the target past every edge
+  let edge = 0;
+  return weights.findIndex((weight) => (edge += weight) > target);
 }
 
 /* The places of lowest rank among those allowed, `count` of them; the left one of two equals. */
