@@ -35,7 +35,7 @@ def rng(rows=1, seed=0):
     return Chance(seed, "choices", torch.arange(rows))
 
 
-def seen(x, q, t, T, *, proposal=None, written=None, before=None, overwrites=None):
+def seen(x, q, t, T, *, proposal=None, written=None, before=None, overwrites=None):  # noqa: PLR0913  a step by its parts
     """A step of one text with the given probabilities of the four words at each position."""
     s = step([x], t, T)
     q = torch.tensor([q])

@@ -3,30 +3,76 @@
 import pytest
 import torch
 
-from ardm.method.gate import LearnedHead, LinearHead, OverwriteGate
-from ardm.method.rivals import DDPD, EntropyBounded, InformedCorrector, MaskPredict, MostConfidentFirst, PathPlanning, ReMDM, TokenToMask, TokenToToken
-from ardm.method.rules import FixedSchedule, HideThenRefill, LeftToRight, OneWay, OracleGate, Overwrite, RandomGate, Shuffled, UniformRefinement
-from ardm.method.sampling import blank, draw, noise, observe, refine
-from ardm.method.selection import Selection
-from ardm.method.types import Action, Prediction
 from ardm.base.errors import InputError
+from ardm.base.streams import Chance
+from ardm.method.draw import Draw
+from ardm.method.gate import LearnedHead, LinearHead, OverwriteGate
+from ardm.method.rules.controls import RandomGate, Shuffled
+from ardm.method.rules.ddpd import DDPD
+from ardm.method.rules.entropy_bounded import EntropyBounded
+from ardm.method.rules.fixed_schedule import FixedSchedule
+from ardm.method.rules.hide import HideThenRefill
+from ardm.method.rules.informed_corrector import InformedCorrector
+from ardm.method.rules.left_to_right import LeftToRight
+from ardm.method.rules.mask_predict import MaskPredict
+from ardm.method.rules.most_confident import MostConfidentFirst
+from ardm.method.rules.one_way import OneWay
+from ardm.method.rules.oracle import OracleGate
+from ardm.method.rules.overwrite import Overwrite
+from ardm.method.rules.path_planning import PathPlanning
+from ardm.method.rules.remdm import ReMDM
+from ardm.method.rules.token_to_mask import TokenToMask
+from ardm.method.rules.token_to_token import TokenToToken
+from ardm.method.rules.uniform import UniformRefinement
+from ardm.method.sampling import EVENTS, blank, noise, observe, refine
+from ardm.method.selection import Selection
+from ardm.method.signals import confidence_change, entropy, margin
+from ardm.method.types import Action, Prediction
+from ardm.worlds.laws import Oracle, agreement, dyck, parity
 
 V, L, B, D = 6, 7, 5, 3
 
 
 class Random:
-    """A denoiser with fixed random logits that depend on the sequence; counts its calls and notes the times."""
+    """A denoiser with fixed random logits that depend on the sequence; notes the times and the sizes of its calls."""
 
     def __init__(self):
         g = torch.Generator().manual_seed(0)
         self.table = torch.randn(V + 1, V, generator=g)
         self.mix = torch.randn(L, L, generator=g)
-        self.times = []
+        self.times, self.sizes = [], []
 
     def __call__(self, x, time):
         self.times.append(time)
+        self.sizes.append(len(x))
         logits = torch.einsum("ij,bjv->biv", self.mix, self.table[x])
         return Prediction(logits, logits[..., :D])
+
+
+class Flat:
+    """A denoiser that says the same of every text: logits ``[L, V]``."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def __call__(self, x, time):
+        logits = self.logits.expand(len(x), -1, -1)
+        return Prediction(logits, logits[..., :D])
+
+
+class Spy:
+    """A rule that notes the steps it meets."""
+
+    def __init__(self, rule):
+        self.rule, self.steps = rule, []
+
+    def __call__(self, step, chance):
+        self.steps.append(step)
+        return self.rule(step, chance)
+
+
+def odd(x):
+    return (x < V) & (x % 2 == 1)
 
 
 RULES = {
@@ -54,8 +100,8 @@ RULES = {
     "DDPD": DDPD(OverwriteGate(LinearHead()).eval(), 2),
     "shuffled": Shuffled(Overwrite(OverwriteGate(LinearHead()).eval())),
     "random gate": RandomGate(2),
-    "oracle gate": OracleGate(lambda x: (x < V) & (x % 2 == 1)),
-    "oracle gate, in place": OracleGate(lambda x: (x < V) & (x % 2 == 1), in_place=True),
+    "oracle gate": OracleGate(odd),
+    "oracle gate, in place": OracleGate(odd, in_place=True),
     "hide then refill": HideThenRefill(OverwriteGate(LinearHead(), combine="gate_only").eval(), Selection("threshold", 0.1)),
 }
 
@@ -118,56 +164,95 @@ def test_times_run_from_one_down_and_every_call_counts():
 
 def test_proposals_are_common_to_all_rules_at_every_step():
     """With a denoiser that says the same of every text, every rule meets the same proposals, whatever it does with them."""
-    logits = torch.randn(1, L, V, generator=torch.Generator().manual_seed(2)).expand(B, L, V)
+    denoiser = Flat(torch.randn(L, V, generator=torch.Generator().manual_seed(2)))
     seen = []
-
-    class Spy:
-        def __init__(self, rule):
-            self.rule = rule
-
-        def __call__(self, step, generator):
-            seen.append(step.proposal)
-            return self.rule(step, generator)
-
     for rule in RULES.values():
-        refine(lambda x, time: Prediction(logits, logits[..., :D]), Spy(rule), blank(B, L, V), 3, seed=9)
-    assert len(seen) == 3 * len(RULES)
-    assert all(torch.equal(proposal, seen[i % 3]) for i, proposal in enumerate(seen))
-    assert not torch.equal(seen[0], seen[1])
+        spy = Spy(rule)
+        refine(denoiser, spy, blank(B, L, V), 3, seed=9)
+        seen.append(torch.stack([step.proposal for step in spy.steps]))
+    assert all(torch.equal(proposals, seen[0]) for proposals in seen)
+    assert not torch.equal(seen[0][0], seen[0][1])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_proposal_is_a_function_of_q_and_of_one_number_that_no_rule_can_change(rule):
+    spy = Spy(RULES[rule])
+    refine(Random(), spy, blank(B, L, V), 4, seed=9, first_row=2)
+    numbers = Chance(9, "proposals", torch.arange(2, 2 + B))
+    for step in spy.steps:
+        right = step.log_q.double().exp().cumsum(-1)
+        uniform = numbers.at(step.t).uniform(L).unsqueeze(-1)
+        assert torch.equal(step.proposal, (uniform > right[..., :-1]).sum(-1))
+
+
+def test_the_settings_of_the_draw_change_no_random_number():
+    def run(draw):
+        spy = Spy(UniformRefinement(0.3))
+        return spy, refine(Flat(torch.zeros(L, V)), spy, blank(B, L, V), 5, seed=4, draw=draw, record=True)
+
+    plain, trace = run(Draw())
+    for draw in (Draw(0.0), Draw(0.5, top_k=2), Draw(top_p=0.5)):
+        spy, other = run(draw)
+        for frame, same in zip(trace.frames, other.frames, strict=True):
+            assert torch.equal(frame.write, same.write)
+        for step in spy.steps:
+            uniform = Chance(4, "proposals", torch.arange(B)).at(step.t).uniform(L)
+            assert torch.equal(step.proposal, draw(step.log_q, uniform))
+    assert not torch.equal(plain.steps[0].proposal, spy.steps[0].proposal)
+
+
+def same_row(whole, k, alone):
+    """Text k of a batch and the same text alone: tokens, counters and every recorded score."""
+    counted = ("start", "x", "calls", "writes", "rewrites", "changes", "remasks", "wasted", "settled", "overwritten")
+    for name in counted:
+        assert torch.equal(getattr(whole, name)[k], getattr(alone, name)[0]), name
+    for frame, single in zip(whole.frames, alone.frames, strict=False):  # the batch goes on until its last text is finished
+        for name in ("x", "write", "remask", "changed"):
+            assert torch.equal(getattr(frame, name)[k], getattr(single, name)[0]), name
+        for name in single.scores:
+            assert torch.allclose(frame.scores[name][k], single.scores[name][0], atol=1e-5), name
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("start", ["masks", "draft", "prompt"])
+def test_a_text_alone_is_the_same_text_in_any_batch(rule, start):
+    x, fixed = starts()[start]
+    whole = refine(Random(), RULES[rule], x, 6, seed=1, fixed=fixed, record=True)
+    for k in range(B):
+        part = slice(k, k + 1)
+        alone = refine(Random(), RULES[rule], x[part], 6, seed=1, fixed=fixed[part], record=True, first_row=k)
+        same_row(whole, k, alone)
+
+
+@pytest.mark.parametrize("law", [agreement(10), parity(8), dyck(8)], ids=str)
+@pytest.mark.parametrize("draw", [Draw(), Draw(0.7, top_k=3), Draw(0.0), Draw(top_p=0.9)], ids=str)
+def test_with_an_exact_denoiser_too_and_when_some_finish_early(law, draw):
+    x, denoiser = blank(8, law.length, law.vocab_size), Oracle(law)
+    settings = {"seed": 5, "draw": draw, "patience": 2, "record": True}
+    whole = refine(denoiser, UniformRefinement(0.1), x, 10, **settings)
+    for k in range(8):
+        same_row(whole, k, refine(denoiser, UniformRefinement(0.1), x[k : k + 1], 10, first_row=k, **settings))
+    assert len({tuple(row) for row in whole.x.tolist()}) > 1 or draw.temperature == 0
 
 
 def test_same_seed_same_text_other_seed_other_text():
-    run = lambda seed: refine(Random(), OneWay(), blank(B, L, V), 5, seed=seed).x  # noqa: E731
-    assert torch.equal(run(3), run(3))
-    assert not torch.equal(run(3), run(4))
+    texts = [refine(Random(), OneWay(), blank(B, L, V), 5, seed=seed).x for seed in (3, 3, 4)]
+    assert torch.equal(texts[0], texts[1])
+    assert not torch.equal(texts[0], texts[2])
 
 
-def test_draw_follows_q_and_its_temperature():
-    q = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
-    log_q = q.log().expand(1, 60_000, 3)
-    for temperature in (1.0, 0.5):
-        expected = q ** (1 / temperature) / (q ** (1 / temperature)).sum()
-        drawn = draw(log_q, torch.Generator().manual_seed(0), temperature=temperature)
-        seen = torch.bincount(drawn[0], minlength=3).double() / 60_000
-        assert torch.allclose(seen, expected, atol=0.008)  # 4 standard errors
-    assert (draw(log_q, torch.Generator(), temperature=0.0) == 0).all()
-
-
-def test_forbidden_tokens_are_never_drawn():
-    log_q = torch.tensor([0.0, -torch.inf, 0.0]).log_softmax(-1).expand(1, 5000, 3)
-    assert set(draw(log_q, torch.Generator().manual_seed(0))[0].tolist()) == {0, 2}
+def test_a_run_leaves_its_start_as_it_was():
+    for start in starts().values():
+        x, fixed = start
+        before = x.clone()
+        trace = refine(Random(), RULES["hide then refill"], x, 5, seed=0, fixed=fixed)
+        assert torch.equal(x, before) and trace.start is x
 
 
 def test_log_q_when_written_is_that_of_the_writing_step():
-    noted = []
-
-    class Spy:
-        def __call__(self, step, generator):
-            noted.append(step)
-            return LeftToRight()(step, generator)
-
-    refine(Random(), Spy(), blank(B, L, V), L, seed=0)
-    first, last = noted[0], noted[-1]
+    spy = Spy(LeftToRight())
+    refine(Random(), spy, blank(B, L, V), L, seed=0)
+    first, last = spy.steps[0], spy.steps[-1]
     written = first.log_q[:, 0].gather(-1, first.proposal[:, :1]).squeeze(-1)
     assert torch.allclose(last.log_q_written[:, 0], written)
     assert (last.log_q_written[:, -1] == 0).all()  # not written yet
@@ -187,24 +272,20 @@ def test_a_rule_that_breaks_the_contract_is_caught(write, remask, word):
     }
 
     class Bad:
-        def __call__(self, step, generator):
+        def __call__(self, step, chance):
             return Action(write=masks[write], remask=masks[remask])
 
-    flat = lambda x, time: Prediction(torch.zeros(1, 3, V), torch.zeros(1, 3, 0))  # noqa: E731
     with pytest.raises(ValueError, match=word):
-        refine(flat, Bad(), x, 2, seed=0, fixed=masks["fixed"])
+        refine(Flat(torch.zeros(3, V)), Bad(), x, 2, seed=0, fixed=masks["fixed"])
 
 
 def test_bad_starts_are_refused():
     with pytest.raises(InputError, match="steps=0"):
         refine(Random(), OneWay(), blank(B, L, V), 0, seed=0)
-    flat = lambda x, time: Prediction(torch.zeros(B, L, V), torch.zeros(B, L, 0))  # noqa: E731
     with pytest.raises(InputError, match="id 7"):
-        refine(flat, OneWay(), blank(B, L, V + 1), 1, seed=0)
+        refine(Flat(torch.zeros(L, V)), OneWay(), blank(B, L, V + 1), 1, seed=0)
     with pytest.raises(InputError, match="fixed position holds a mask"):
         refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, fixed=torch.ones(B, L, dtype=torch.bool))
-    with pytest.raises(InputError, match="temperature=-1"):
-        refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, temperature=-1.0)
 
 
 def test_the_start_from_noise_is_uniform_and_depends_on_the_seed():
@@ -212,80 +293,38 @@ def test_the_start_from_noise_is_uniform_and_depends_on_the_seed():
     shares = torch.bincount(x.flatten(), minlength=V) / x.numel()
     assert len(shares) == V and torch.allclose(shares, torch.full((V,), 1 / V), atol=0.011)  # 4 standard errors
     assert torch.equal(x, noise(2000, 10, V, seed=1)) and not torch.equal(x, noise(2000, 10, V, seed=2))
+    assert torch.equal(x[:3], noise(3, 10, V, seed=1)) and torch.equal(x[5:6], noise(1, 10, V, seed=1, first_row=5))
 
 
-def kept_by_hand(q: list[float], top_k: int | None, top_p: float | None) -> list[float]:
-    """What is left of q: sort, keep the first k, then the fewest whose renormalised sum reaches p."""
-    order = sorted(range(len(q)), key=lambda v: -q[v])[:top_k]
-    total, kept = sum(q[v] for v in order), []
-    for v in order:
-        kept.append(v)
-        if top_p is not None and sum(q[u] for u in kept) / total >= top_p:
-            break
-    return [q[v] / sum(q[u] for u in kept) if v in kept else 0.0 for v in range(len(q))]
-
-
-@pytest.mark.parametrize(
-    ("top_k", "top_p"), [(2, None), (None, 0.6), (None, 0.45), (3, 0.7), (10, 1.0), (1, None), (None, 0.01)]
-)
-def test_top_k_and_top_p_by_hand(top_k, top_p):
-    q = [0.05, 0.4, 0.1, 0.25, 0.2]
-    log_q = torch.tensor(q, dtype=torch.float64).log().expand(1, 60_000, 5)
-    drawn = draw(log_q, torch.Generator().manual_seed(0), top_k=top_k, top_p=top_p)
-    seen = torch.bincount(drawn[0], minlength=5).double() / 60_000
-    expected = torch.tensor(kept_by_hand(q, top_k, top_p), dtype=torch.float64)
-    assert torch.allclose(seen, expected, atol=0.009)  # 4 standard errors
-    assert ((seen > 0) == (expected > 0)).all()
-
-
-def test_a_draw_uses_up_the_same_random_numbers_whatever_its_settings():
-    log_q = torch.randn(2, 3, 5).log_softmax(-1)
-    after = []
-    for settings in ({}, {"temperature": 0.0}, {"temperature": 0.5, "top_k": 2}, {"top_p": 0.5}):
-        rng = torch.Generator().manual_seed(3)
-        draw(log_q, rng, **settings)
-        after.append(torch.rand(1, generator=rng).item())
-    assert len(set(after)) == 1
-
-
-@pytest.mark.parametrize("bad", [{"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"patience": 0}])
-def test_bad_settings_are_named_before_the_first_call(bad):
+def test_bad_patience_is_named_before_the_first_call():
     denoiser = Random()
-    name, value = next(iter(bad.items()))
-    with pytest.raises(InputError, match=f"{name}={value}"):
-        refine(denoiser, OneWay(), blank(B, L, V), 2, seed=0, **bad)
+    with pytest.raises(InputError, match="patience=0"):
+        refine(denoiser, OneWay(), blank(B, L, V), 2, seed=0, patience=0)
     assert denoiser.times == []
 
 
 class UntilQuiet:
     """Rewrites row b at steps 1 .. b alone, always to another token."""
 
-    def __call__(self, step, generator):
+    def __call__(self, step, chance):
         rows = torch.arange(len(step.x))[:, None] >= step.t
         differs = step.proposal != step.x
         return Action(write=rows & differs, remask=torch.zeros_like(differs))
 
 
 def test_patience_stops_each_sequence_after_that_many_quiet_steps_and_saves_its_calls():
-    rows = []
-
-    class Counting(Random):
-        def __call__(self, x, time):
-            rows.append(len(x))
-            return super().__call__(x, time)
-
-    g = torch.Generator().manual_seed(8)
-    start = torch.randint(V, (4, L), generator=g)
-    trace = refine(Counting(), UntilQuiet(), start, 20, seed=0, patience=2)
+    start = torch.randint(V, (4, L), generator=torch.Generator().manual_seed(8))
+    denoiser = Random()
+    trace = refine(denoiser, UntilQuiet(), start, 20, seed=0, patience=2)
     assert trace.calls.tolist() == [2, 3, 4, 5]  # row b is quiet from step b + 1 on
-    assert sum(rows) == sum(trace.calls.tolist())
+    assert sum(denoiser.sizes) == sum(trace.calls.tolist())
     whole = refine(Random(), UntilQuiet(), start, 20, seed=0)
     assert torch.equal(trace.x, whole.x)
 
 
 def test_a_sequence_with_a_mask_is_never_finished():
     class Nothing:
-        def __call__(self, step, generator):
+        def __call__(self, step, chance):
             return Action(write=torch.zeros_like(step.is_mask), remask=torch.zeros_like(step.is_mask))
 
     trace = refine(Random(), Nothing(), blank(B, L, V), 6, seed=0, patience=1)
@@ -293,17 +332,9 @@ def test_a_sequence_with_a_mask_is_never_finished():
 
 
 def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
-    from ardm.method.signals import confidence_change, entropy, margin
-
-    noted = []
-
-    class Spy:
-        def __call__(self, step, generator):
-            noted.append(step)
-            return RULES["linear, Bernoulli"](step, generator)
-
-    trace = refine(Random(), Spy(), blank(B, L, V), 3, seed=0, record=True)
-    for t, step in enumerate(noted):
+    spy = Spy(RULES["linear, Bernoulli"])
+    trace = refine(Random(), spy, blank(B, L, V), 3, seed=0, record=True)
+    for t, step in enumerate(spy.steps):
         assert torch.equal(trace.score("entropy")[t], entropy(step.log_q))
         assert torch.equal(trace.score("margin")[t], margin(step.log_q))
         assert torch.equal(trace.score("confidence_change")[t], confidence_change(step.log_q, step.log_q_before))
@@ -315,19 +346,39 @@ def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
         refine(Random(), OneWay(), blank(B, L, V), 2, seed=0).score("p")
 
 
+def test_the_history_of_a_text_by_hand():
+    """Six places, two steps: every event there is."""
+    actions = [
+        Action(
+            write=torch.tensor([[True, False, True, True, False, False]]), remask=torch.tensor([[False] * 4 + [True, False]])
+        ),
+        Action(write=torch.zeros(1, 6, dtype=torch.bool), remask=torch.zeros(1, 6, dtype=torch.bool)),
+    ]
+
+    class Given:
+        def __call__(self, step, chance):
+            return actions[step.t - 1]
+
+    sure = torch.full((6, V), -torch.inf)
+    sure[:, 4] = 0.0  # every proposal is token 4
+    trace = refine(Flat(sure), Given(), torch.tensor([[V, V, 4, 1, 2, 3]]), 2, seed=0, record=True)
+    assert trace.history(0, V) == [
+        [(V, "hidden"), (V, "hidden"), (4, "given"), (1, "given"), (2, "given"), (3, "given")],
+        [(4, "written"), (V, "hidden"), (4, "rewritten, unchanged"), (4, "changed"), (V, "hidden again"), (3, "kept")],
+        [(4, "kept"), (4, "written"), (4, "kept"), (4, "kept"), (4, "written"), (3, "kept")],
+    ]
+    assert {event for step in trace.history(0, V) for _, event in step} == set(EVENTS)
+    assert (trace.writes.item(), trace.rewrites.item(), trace.changes.item(), trace.remasks.item()) == (5, 2, 1, 1)
+    assert (trace.wasted.item(), trace.settled.item(), trace.calls.item(), trace.overwrites.item()) == (1, 2, 2, 3)
+
+
 def test_overwrites_of_each_position_are_counted_for_the_rule():
-    seen = []
-
-    class Spy:
-        def __call__(self, step, generator):
-            seen.append(step.overwrites.clone())
-            return RULES["hide then refill"](step, generator)
-
-    trace = refine(Random(), Spy(), blank(B, L, V), 9, seed=0, record=True)
+    spy = Spy(RULES["hide then refill"])
+    trace = refine(Random(), spy, blank(B, L, V), 9, seed=0, record=True)
     recount = torch.zeros(B, L, dtype=torch.long)
     before = trace.start
-    for counted, frame in zip(seen, trace.frames, strict=True):
-        assert torch.equal(counted, recount)
+    for step, frame in zip(spy.steps, trace.frames, strict=True):
+        assert torch.equal(step.overwrites, recount)
         recount = recount + ((before != V) & (frame.write | frame.remask))
         before = frame.x
     assert recount.sum() > 0
@@ -339,24 +390,18 @@ def test_overwrites_of_each_position_are_counted_for_the_rule():
 
 
 def test_observe_is_the_step_that_a_rule_meets():
-    met = []
-
-    class Watching:
-        def __call__(self, step, generator):
-            met.append(step)
-            return UniformRefinement(0.5)(step, generator)
-
-    denoiser = Random()
-    refine(denoiser, Watching(), blank(B, L, V), 4, seed=3)
-    rng = torch.Generator().manual_seed(0)
-    alone = observe(denoiser, met[1].x, t=2, T=4, generator=rng, log_q_before=met[0].log_q)
+    denoiser, spy = Random(), Spy(UniformRefinement(0.5))
+    refine(denoiser, spy, blank(B, L, V), 4, seed=3)
+    met = spy.steps
+    uniform = torch.full((B, L), 0.5, dtype=torch.float64)
+    alone = observe(denoiser, met[1].x, t=2, T=4, uniform=uniform, log_q_before=met[0].log_q)
     assert denoiser.times[-1] == denoiser.times[1] == 0.75
     for name in ("x", "log_q", "log_q_before", "hidden", "is_mask", "is_fixed"):
         assert torch.equal(getattr(alone, name), getattr(met[1], name)), name
     assert (alone.t, alone.T, alone.overwrites.sum()) == (2, 4, 0)
-    drawn = torch.stack([observe(denoiser, met[1].x, t=2, T=4, generator=rng).proposal for _ in range(4000)])
-    share = torch.nn.functional.one_hot(drawn, V).double().mean(0)
-    assert (share - alone.log_q.exp()).abs().max() < 5 * 0.5 / 4000**0.5  # five standard errors of a share
+    drawn = [observe(denoiser, met[1].x, t=2, T=4, uniform=uniform + (k - 199.5) / 400).proposal for k in range(400)]
+    share = torch.nn.functional.one_hot(torch.stack(drawn), V).double().mean(0)
+    assert (share - alone.log_q.exp()).abs().max() < 1 / 400  # one number in each 400th of [0, 1)
 
 
 def test_wasted_overwrites_and_the_last_change_by_recount():

@@ -2,32 +2,59 @@
 
 import pytest
 import torch
+from steps import rng
 
-from ardm.method.selection import Selection
 from ardm.base.errors import InputError
+from ardm.base.streams import Chance
+from ardm.method.selection import Selection
 from ardm.method.types import Step
 
 P = torch.tensor([[0.6, 0.9, 0.4, 0.8, 0.95]])
 ALLOWED = torch.tensor([[True, True, True, True, False]])
 
 
-def step(x, t=1, T=4, overwrites=None) -> Step:
+def step(x, t=1, T=4, overwrites=None):
     x = torch.as_tensor(x)
     zero = torch.zeros_like(x)
     flat = torch.zeros(*x.shape, 6).log_softmax(-1)
-    seen = zero if overwrites is None else torch.as_tensor(overwrites)
-    return Step(t, T, x, zero, flat, None, zero.float(), flat[..., :0], x == 6, zero.bool(), seen)
+    return Step(
+        t=t,
+        T=T,
+        x=x,
+        proposal=zero,
+        log_q=flat,
+        log_q_before=None,
+        log_q_written=zero.float(),
+        hidden=flat[..., :0],
+        is_mask=x == 6,
+        is_fixed=zero.bool(),
+        overwrites=zero if overwrites is None else torch.as_tensor(overwrites),
+    )
 
 
 def chosen(selection, s=None):
-    return selection(P.logit(), ALLOWED, s or step([[0] * 5]), torch.Generator().manual_seed(0)).tolist()[0]
+    return selection(P.logit(), ALLOWED, s or step([[0] * 5]), rng()).tolist()[0]
 
 
 def test_bernoulli_draws_each_token_at_its_rate():
     p = torch.tensor([0.1, 0.5, 0.9]).logit().repeat(20_000, 1)
     everywhere = torch.ones_like(p, dtype=torch.bool)
-    drawn = Selection()(p, everywhere, step(torch.zeros(20_000, 3, dtype=torch.long)), torch.Generator().manual_seed(0))
+    drawn = Selection()(p, everywhere, step(torch.zeros(20_000, 3, dtype=torch.long)), rng(20_000))
     assert drawn.float().mean(0).tolist() == pytest.approx([0.1, 0.5, 0.9], abs=0.012)  # over 3 standard errors
+
+
+def test_bernoulli_acts_where_the_number_of_the_place_lies_below_p():
+    """Each row has numbers of its own, whatever the others are; 0 never and 1 always."""
+    p = torch.tensor([[0.2, 0.5, 0.8]]).repeat(4, 1)
+    everywhere, s = torch.ones_like(p, dtype=torch.bool), step(torch.zeros(4, 3, dtype=torch.long))
+    drawn = Selection()(p.logit(), everywhere, s, rng(4))
+    assert torch.equal(drawn, rng(4).uniform(3) < p)
+    part = step(torch.zeros(1, 3, dtype=torch.long))
+    alone = Selection()(p[2:3].logit(), everywhere[2:3], part, Chance(0, "choices", torch.tensor([2])))
+    assert torch.equal(alone, drawn[2:3])
+    ends = torch.tensor([[0.0, 1.0, 0.0]]).logit()
+    for seed in range(50):
+        assert Selection()(ends, everywhere[:1], part, rng(seed=seed)).tolist() == [[False, True, False]]
 
 
 def test_threshold_budget_and_permission():
