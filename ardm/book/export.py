@@ -19,7 +19,7 @@ from ardm.method.gate import Features, OverwriteGate
 if TYPE_CHECKING:
     from ardm.method.denoiser import Transformer
 
-__all__ = ["DenoiserGraph", "GateGraph", "export_onnx"]
+__all__ = ["DenoiserGraph", "GateGraph", "denoiser_onnx", "export_onnx", "gate_onnx"]
 
 OPSET = 14  # the newest that the runtime of the page knows
 
@@ -52,30 +52,57 @@ class GateGraph(nn.Module):
         return self.gate.head(Features(hidden=hidden, signals=signals, position=position, time=when, prior=prior))
 
 
-def export_onnx(name: str, folder: Path = MODELS) -> list[Path]:
-    """Write ``NAME.onnx``, ``NAME-gate.onnx`` and, with words and sizes, ``NAME.json`` into ``folder``; returns their paths."""
+def denoiser_onnx(denoiser: Transformer, path: Path) -> Path:
+    """Write the graph of a denoiser."""
+    x = torch.zeros(1, denoiser.shape.length, dtype=torch.long)
+    return _write(DenoiserGraph(denoiser), {"x": x}, ["logits", "hidden"], path)
+
+
+def gate_onnx(gate: OverwriteGate, length: int, hidden: int, path: Path) -> Path:
+    """Write the graph of a gate for texts of ``length`` tokens and ``hidden`` numbers of each."""
+    inputs = {
+        "hidden": torch.zeros(1, length, hidden),
+        "signals": torch.zeros(1, length, len(gate.standard)),
+        "time": torch.zeros(1),
+        "prior": torch.zeros(1, length),
+    }
+    return _write(GateGraph(gate), inputs, ["logit_u"], path)
+
+
+def _write(graph: nn.Module, inputs: dict[str, Tensor], given: list[str], path: Path) -> Path:
     try:
         import onnx  # noqa: F401  torch's exporter writes with it
     except ImportError as error:
         raise InputError("exporting needs onnx: pip install 'ardm[export]'") from error
+    with whole(path) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that the sizes are fixed, which is meant
+        torch.onnx.export(
+            graph.eval(),
+            tuple(inputs.values()),
+            str(part),
+            input_names=list(inputs),
+            output_names=given,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return path
+
+
+def export_onnx(name: str, folder: Path = MODELS) -> list[Path]:
+    """Write ``NAME.onnx``, ``NAME-gate.onnx`` and, with words and sizes, ``NAME.json`` into ``folder``; returns their paths."""
     denoiser, recipe, facts = load_denoiser(name, device=torch.device("cpu"))
     gate = load_gate(name, device=torch.device("cpu"))
-    L, D, S = recipe.length, recipe.width, len(gate.standard)
-    sample = torch.zeros(1, L, dtype=torch.long)
-    features = (torch.zeros(1, L, D), torch.zeros(1, L, S), torch.zeros(1), torch.zeros(1, L))
-    graphs = {
-        f"{name}.onnx": (DenoiserGraph(denoiser), (sample,), ["x"], ["logits", "hidden"]),
-        f"{name}-gate.onnx": (GateGraph(gate), features, ["hidden", "signals", "time", "prior"], ["logit_u"]),
-    }
-    paths = []
-    for file, (graph, inputs, taken, given) in graphs.items():
-        with whole(folder / file) as part, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says that the sizes are fixed, which is meant
-            torch.onnx.export(
-                graph.eval(), inputs, str(part), input_names=taken, output_names=given, opset_version=OPSET, dynamo=False
-            )
-        paths.append(folder / file)
+    paths = [
+        denoiser_onnx(denoiser, folder / f"{name}.onnx"),
+        gate_onnx(gate, recipe.length, recipe.width, folder / f"{name}-gate.onnx"),
+    ]
     prior = {"alpha": gate.prior.alpha.item(), "delta": gate.prior.delta.item()}
-    told = {"words": facts["words"], "length": L, "corpus": recipe.corpus, "signals": list(gate.standard), "prior": prior}
+    told = {
+        "words": facts["words"],
+        "length": recipe.length,
+        "corpus": recipe.corpus,
+        "signals": list(gate.standard),
+        "prior": prior,
+    }
     write_whole(folder / f"{name}.json", json.dumps(told) + "\n")
     return [*paths, folder / f"{name}.json"]
