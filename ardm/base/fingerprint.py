@@ -62,6 +62,7 @@ def _path(module: str) -> Path:
     return Path(spec.origin)
 
 
+@cache
 def imports(text: str) -> list[str]:
     """The modules of the package that a source imports, anywhere in it but for what only a type checker reads."""
     names: list[str] = []
@@ -91,7 +92,11 @@ def _run(tree: ast.AST) -> Iterable[ast.AST]:
 
 def source(path: Path) -> str:
     """The code of a file without comments, docstrings and blank lines."""
-    text = path.read_text("utf8")
+    return _bare(path.read_text("utf8"))
+
+
+@cache
+def _bare(text: str) -> str:
     lines = text.splitlines()
     for node in ast.walk(ast.parse(text)):
         body = getattr(node, "body", None)

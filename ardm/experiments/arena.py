@@ -1,7 +1,7 @@
 """The arena: every rule on every task, at equal calls, tuned by one search, over several trainings, kept cell by cell.
 
-Three phases, each on all cores: train what is missing, tune each rule on texts of its own, play. Every result is one small file, written
-whole and named by its key, so that an interrupted run goes on where it stopped, and another version of the code plays anew.
+Three phases, each on all cores: train what is missing, tune each rule on texts of its own, play. Every result is one small file,
+written whole and named by its key: an interrupted run goes on where it stopped, and another version of the code plays anew.
 """
 
 from __future__ import annotations
@@ -177,7 +177,9 @@ class Work:
             if done % max(1, len(missing) // 10) == 0 or done == len(missing):
                 self.say(f"{what}: {done} of {len(missing)} after {time.perf_counter() - began:.0f} s")
         if failed:
-            head = f"{len(failed)} of {len(missing)} {what} failed; the next call tries them again, the line below one does it alone"
+            head = (
+                f"{len(failed)} of {len(missing)} {what} failed; the next call tries them again, the line below does one alone"
+            )
             raise CellsFailed("\n".join([f"{head}:", *failed[:5]]))
 
     def line(self, job: Job) -> str:

@@ -1,8 +1,8 @@
 """The cells of a table: what an arena plays, and the name of each file by all that decides what is in it.
 
-A cell is one rule on one task with one number of calls and the models of one training seed. Its key holds the task, the rule with its
-knobs, the keys of its models, its texts, the code that it runs, the checksum of its corpus and the versions of what computes: it is
-played again when any of these is another, and only then.
+A cell is one rule on one task with one number of calls and the models of one training seed. Its key holds the task, the rule with
+its knobs, the keys of its models, its texts, the code that it runs, the checksum of its corpus and the versions of what computes:
+it is played again when any of these is another, and only then.
 """
 
 from __future__ import annotations
@@ -216,8 +216,8 @@ class Search(Played):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an arena plays. ``None``: the tasks of :data:`~ardm.experiments.tasks.ARENA`, all rules, each task's own numbers of calls,
-    the recipes' own steps. Names that do not exist are an ``InputError``.
+    """What an arena plays. ``None``: the tasks of :data:`~ardm.experiments.tasks.ARENA`, all rules, each task's own numbers of
+    calls, the recipes' own steps. Names that do not exist are an ``InputError``.
     """
 
     tasks: tuple[str, ...] | None = None

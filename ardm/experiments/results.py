@@ -1,20 +1,23 @@
 """Reading the published tables: means over trainings with their intervals, rules and variants compared training by training.
 
-Needs pandas. The tables are in ``data/results``; ``ardm arena`` and ``make ablations`` make them again (``book/rerun.md``).
+Needs pandas. The tables come with the package; ``ardm arena`` and ``make ablations`` make them again (``book/rerun.md``), and
+:func:`stale` says whether that is due.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from ardm.base import fingerprint
 from ardm.base.errors import InputError
 from ardm.base.resources import RESULTS
+from ardm.experiments.cells import Settings
 from ardm.experiments.statistics import Interval, mean_over_trainings, paired_difference, share
 from ardm.method.types import Bool
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-__all__ = ["RESULTS", "best_rival", "compare", "effects", "facts", "outcomes", "read", "summary"]
+__all__ = ["RESULTS", "best_rival", "compare", "effects", "facts", "outcomes", "read", "stale", "summary"]
 
 KEYS = ["task", "rule", "nfe"]
 CALLS = 8  # ablations: the base with other numbers of calls is compared with the base with so many
@@ -34,7 +37,7 @@ def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.read_csv(_published(f"{name}.csv", folder), dtype={"outcomes": str, "start": str})
+    return pd.read_csv(_published(f"{name}.csv", folder), dtype={"outcomes": str, "start": str, "key": str})
 
 
 def facts(folder: Path = RESULTS, name: str = "arena") -> dict:
@@ -79,34 +82,52 @@ def outcomes(text: str, count: int) -> Bool[Tensor, " N"]:
 
 
 def compare(table: pd.DataFrame, a: str, b: str, column: str = "quality") -> pd.DataFrame:
-    """Rule ``a`` less rule ``b``, training by training, for each task and number of calls that both were played with."""
+    """Rule ``a`` less rule ``b``, training by training, for each task and number of calls that both were played with.
+
+    Where a task has no such column there is no row. ``InputError`` for a rule that the table does not know, and where one of the
+    two lacks a training that the other has.
+    """
     import pandas as pd
 
+    for rule in (a, b):
+        if rule not in set(table["rule"]):
+            raise InputError(f"no rule {rule!r} in this table: it has {', '.join(table['rule'].unique())}")
     rows = []
     for (task, nfe), part in table.groupby(["task", "nfe"], sort=False):
         one, two = (part[part["rule"] == rule].set_index("seed")[column] for rule in (a, b))
-        if len(one) and len(two):
-            two = two.reindex(one.index)
-            found = paired_difference(torch.tensor(one.to_numpy()), torch.tensor(two.to_numpy()))
+        if len(one) and len(two) and not (one.isna().all() and two.isna().all()):
+            found = _paired(one, two, f"{a} and {b} on {task} with {nfe} calls")
             rows.append((task, nfe, found.value, found.low, found.high))
     return pd.DataFrame(rows, columns=["task", "nfe", "value", "low", "high"])
+
+
+def _paired(one: pd.Series, two: pd.Series, what: str) -> Interval:
+    """The paired difference of two columns by training; ``InputError`` names the first training that one of them lacks."""
+    for seed in sorted({*one.index, *two.index}):
+        for values in (one, two):
+            if seed not in values.index or values.isna()[seed].any():
+                raise InputError(f"{what}: training {seed} is missing on one side; play it, or leave it out on both")
+    if not (one.index.is_unique and two.index.is_unique):
+        raise InputError(f"{what}: a training is there twice; remove one")
+    return paired_difference(torch.tensor(one.to_numpy()), torch.tensor(two.loc[one.index].to_numpy()))
 
 
 def effects(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:
     """Each variant of the ablations less the base, training by training, with its interval, by task and number of calls.
 
-    ``calls/N`` is the base itself with N calls, less the base with :data:`CALLS`.
+    ``calls/N`` is the base itself with N calls, less the base with :data:`CALLS`. ``InputError`` where a training is missing.
     """
     import pandas as pd
 
     key, rows = ["variant", "task", "nfe"], []
-    values = table.set_index([*key, "seed"])[column].sort_index()
-    for name, task, nfe in table[key].drop_duplicates().itertuples(index=False):
+    values = {at: part.set_index("seed")[column] for at, part in table.groupby(key, sort=False)}
+    for (name, task, nfe), one in values.items():
         base = "base", task, CALLS if name == "base" else nfe
         if (name, task, nfe) == base:
             continue
-        one, two = values[name, task, nfe].align(values[base], join="inner")
-        found = paired_difference(torch.tensor(one.to_numpy()), torch.tensor(two.to_numpy()))
+        if base not in values:
+            raise InputError(f"{name} on {task}: the base was not played with {base[2]} calls; play it")
+        found = _paired(one, values[base], f"{name} and the base on {task} with {nfe} calls")
         label = f"calls/{nfe}" if name == "base" else name
         rows.append((label.partition("/")[0], label, task, nfe, found.value, found.low, found.high, len(one)))
     return pd.DataFrame(rows, columns=["axis", "variant", "task", "nfe", "value", "low", "high", "seeds"])
@@ -119,3 +140,35 @@ def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str]) 
         raise InputError(f"no rival was played on {task} with {nfe} calls")
     means = part.groupby("rule")["loss"].mean()
     return min(means.index, key=lambda rule: (math.inf if math.isnan(means[rule]) else means[rule], rule))
+
+
+def stale(name: str = "arena", folder: Path = RESULTS) -> list[str]:
+    """Why a published table of the arena is not what its command would make today; nothing when it is. Trains and plays nothing.
+
+    The keys of all cells and searches are made again from the settings in its JSON, with the knobs in the table.
+    """
+    table, made = read(name, folder), facts(folder, name)
+    if "key" not in table or "search_key" not in made:
+        return [f"{name}.csv has no keys: it was made before cells had them"]
+    settings = Settings(**{key: tuple(value) if isinstance(value, list) else value for key, value in made["settings"].items()})
+    matches = {(task.name, entry.name, nfe): settings.search(task, entry, nfe) for task, entry, nfe in settings.matches()}
+    knobs = {at: json.loads(part["knobs"].iloc[0]) for at, part in table.dropna(subset="knobs").groupby(KEYS, sort=False)}
+    cells = settings.cells({search: knobs[at] for at, search in matches.items() if search and at in knobs})
+    today = {(cell.at["task"], cell.at["rule"], cell.at["nfe"], cell.seed): cell.key for cell in cells}
+    held = dict(zip(table[[*KEYS, "seed"]].itertuples(index=False, name=None), table["key"], strict=True))
+    searches = sorted({search.key for search in matches.values() if search})
+    return [
+        *_changed("the versions", made["versions"], fingerprint.versions()),
+        *_changed("the corpora", made["data"], {cell.task.recipe.corpus: cell.made["data"] for cell in cells}),
+        *_changed("the code", made["code"], {cell.made["rule"]: cell.made["code"] for cell in cells}),
+        *_changed("the cells", held, today),
+        *(["other searches than those that chose its knobs"] if fingerprint.digest(searches) != made["search_key"] else []),
+    ]
+
+
+def _changed(what: str, held: Mapping, today: Mapping) -> Iterable[str]:
+    """What differs between the table and today, in one line that names up to three."""
+    other = [name for name in {**held, **today} if held.get(name) != today.get(name)]
+    if other:
+        named = ", ".join(" ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in other[:3])
+        yield f"{what}: {len(other)} of {len(today)} are others than today, such as {named}"

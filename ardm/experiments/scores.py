@@ -1,7 +1,7 @@
 """What finished texts are worth: a row of named numbers.
 
-Two are in every row: ``quality``, the share of texts (or words) that are right, and ``loss`` in [0, 1], which falls with quality *and*
-fidelity and is what knobs are tuned on.
+Two are in every row: ``quality``, the share of texts (or words) that are right, and ``loss`` in [0, 1], which falls with quality
+*and* fidelity and is what knobs are tuned on.
 """
 
 from __future__ import annotations

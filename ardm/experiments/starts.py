@@ -1,6 +1,7 @@
 """Where a run of a task starts: from nothing, from a puzzle, from a text with planted errors, from one with the denoiser's own.
 
-A start is made from right texts, the random numbers of its seed and, for the denoiser's own errors, the denoiser; the rule plays no part in it.
+A start is made from right texts, the random numbers of its seed and, for the denoiser's own errors, the denoiser; the rule plays no
+part in it.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from ardm.worlds.world import World, world_of
 
 __all__ = ["Task"]
 
+BLANK = Blank()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -28,7 +30,7 @@ class Task:
     title: str  # what the book calls it
     recipe: DenoiserRecipe
     score_by: ScoreBy
-    start_from: StartFrom = Blank()
+    start_from: StartFrom = BLANK
     nfe: tuple[int, ...] = (4, 8, 16)
     causal: bool = True  # an autoregressive model of the same size competes too
     long: bool = False  # played by the rules that are marked for it alone

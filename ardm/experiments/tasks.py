@@ -1,4 +1,4 @@
-"""The tasks of the arena, of the ladders and for a GPU. What a task is stands in ``task.py``, so that a new one changes no result."""
+"""The tasks: of the arena, of the ladders, and for a GPU. What a task is stands in ``task.py``: a new one changes no result."""
 
 from __future__ import annotations
 
