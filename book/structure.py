@@ -338,7 +338,7 @@ def nouns(root: Path) -> str:
 
 
 def image(file: str, alt: str) -> str:
-    return f"```{{image}} _static/{file}\n:alt: {alt}\n:class: code-picture\n```"
+    return f"```{{image}} _static/{file}\n:alt: {alt}\n```"
 
 
 def assemble(root: Path, static: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ KNOWN = set(
 PUBLISHED = re.findall(
     r"\S+",
     """
-book/index book/notation book/glossary book/figures book/playground book/api book/rerun book/checks book/bibliography
+book/index book/notation book/glossary book/figures book/playground book/api book/code book/rerun book/checks book/bibliography
 notebooks/00_quickstart notebooks/01_entropy notebooks/02_margin notebooks/03_confidence_change notebooks/04_placed_token
 notebooks/05_positional_prior notebooks/06_combining notebooks/07_linear_gate notebooks/08_learned_gate notebooks/09_sampling
 notebooks/10_training_the_denoiser notebooks/11_training_the_gate notebooks/12_errata notebooks/13_rivals notebooks/14_exact_laws
@@ -127,7 +127,7 @@ def test_code_names_of_the_table_exist():
     assert len(names) > 20
     for name in names:
         module, *parts = name.split(".")
-        thing = importlib.import_module(f"ardm.{module}")
+        thing = importlib.import_module(f"ardm.method.{module}")
         for part in parts:
             fields = getattr(thing, "__dataclass_fields__", {})
             thing = fields[part] if part in fields else getattr(thing, part)
