@@ -171,6 +171,11 @@ def test_a_command_names_the_extra_it_needs_in_one_line(python, plain, tmp_path,
     assert said in ran.stderr
 
 
+def test_a_table_names_what_reads_it(python, plain, tmp_path):
+    ran = run(python, tmp_path, plain + "from ardm.experiments.results import read\nread()")
+    assert ran.stderr.endswith("InputError: tables need pandas: pip install 'ardm[book]'\n")
+
+
 def test_the_command_itself_is_installed(python, tmp_path):
     ran = subprocess.run([python.with_name("ardm"), "train", "gpt"], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert ran.returncode == 2

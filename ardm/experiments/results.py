@@ -35,8 +35,10 @@ def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
     """A published table: ``arena``, ``final`` or ``scale`` (a row a cell), the arena's ``tuning`` (a row a setting tried), or
     ``ablations`` (a row a cell and number of calls).
     """
-    import pandas as pd
-
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise InputError("tables need pandas: pip install 'ardm[book]'") from error
     return pd.read_csv(_published(f"{name}.csv", folder), dtype={"outcomes": str, "start": str, "key": str})
 
 

@@ -18,8 +18,8 @@ from ardm.worlds.puzzles import is_valid_grid
 
 __all__ = ["GridWorld", "LawWorld", "TextWorld", "World", "Wrong", "world_of"]
 
-Wrong = Callable[[Int[Tensor, "B L"]], Bool[Tensor, "B L"]]
-"""Which visible tokens of a text have to change."""
+Wrong = Callable[[Tensor], Tensor]
+"""Which visible tokens of a text have to change: tokens ``[B, L]`` -> yes or no ``[B, L]``."""
 
 REAL = 3000
 """Added to the seed of real texts; the floor that they are compared with is drawn from small seeds."""
