@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -53,6 +53,7 @@ REAL = "the law itself"
 """The row of what a perfect sampler scores."""
 
 
+@runtime_checkable
 class Models(Protocol):
     """Where trained models come from: a :class:`~ardm.experiments.store.Store`, or one that keeps what it has read."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from ardm.base import fingerprint
 from ardm.base.devices import double
@@ -19,7 +20,6 @@ from ardm.experiments.scores import Row
 from ardm.experiments.starts import Start
 from ardm.experiments.task import Task
 from ardm.method.entry import Entry
-from ardm.method.gate import OverwriteGate
 from ardm.method.sampling import refine
 from ardm.method.types import Denoiser, Rule
 
@@ -31,7 +31,7 @@ class Parts:
     """The trained parts that a rule plays with, and where they compute."""
 
     denoiser: Denoiser
-    gate: OverwriteGate | None = None
+    gate: nn.Module | None = None  # an OverwriteGate; not imported here: a rule without a gate does not depend on its code
     device: torch.device | str = "cpu"
 
 

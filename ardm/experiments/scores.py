@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ __all__ = ["LawFidelity", "Repair", "Row", "ScoreBy", "TextQuality", "Validity",
 Row = dict[str, float | str]
 
 
+@runtime_checkable
 class ScoreBy(Protocol):
     """Scores finished texts ``x`` of a world: plain data, chosen once for each task. ``worlds``: those that it can score."""
 

@@ -7,7 +7,7 @@ part in it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -33,8 +33,8 @@ class Start:
     wrong: Wrong | None = None
 
 
-Begun = tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]
-"""``x`` and ``fixed`` of a start, on the CPU."""
+Begun = tuple[Tensor, Tensor]
+"""``x`` [B, L] and ``fixed`` [B, L] of a start, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Given:
     device: torch.device | str  # of the denoiser
 
 
+@runtime_checkable
 class StartFrom(Protocol):
     """Makes starts: plain data, chosen once for each task."""
 
