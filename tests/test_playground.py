@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import playground
 import pytest
 import torch
 from test_pages import DESK, HTML, Visit, address, browser  # noqa: F401  fixtures
@@ -22,12 +24,13 @@ from ardm.method.draw import Draw
 from ardm.method.gate import OverwriteGate
 from ardm.method.gate_recipe import RECOMMENDED
 from ardm.method.rules import HideThenRefill, LeftToRight, OneWay, TokenToMask, UniformRefinement
-from ardm.method.sampling import refine
+from ardm.method.sampling import EVENTS, refine
 from ardm.method.schedule import Schedule
 from ardm.method.selection import Selection
 from ardm.method.train_gate import new_gate
 from ardm.method.types import Prediction
 
+ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 SUREST = Schedule("surest")
 RULES = {
@@ -232,7 +235,7 @@ def test_the_runs_that_are_compared_do_something(node):
     for name in RULES:
         for given in starts([i % 11 for i in range(0, 36, 3)], 11, 12).values():
             seen |= {event for step in told_by(node.denoiser, node.gate, name, given)[1] for event in step}
-    assert seen == {"hidden", "given", "written", "kept", "changed", "rewritten, unchanged", "hidden again"}
+    assert seen == set(EVENTS)
     given = starts([], 11, 12)["empty"]
     one, other = (node.sample(**settings("one-way", (*given[:3], seed)))[-1]["x"] for seed in (0, 1))
     assert one != other
@@ -251,6 +254,19 @@ def test_p_is_that_of_the_package_and_absent_where_the_token_is_hidden(node):
         ]
         assert [p is None for p in made["p"]] == [p is None for p in expected]
         assert [p for p in made["p"] if p is not None] == pytest.approx([p for p in expected if p is not None], abs=1e-5)
+
+
+def test_the_script_of_the_page_starts_and_knows_every_event(tmp_path):
+    for file in ("toy.onnx", "toy-gate.onnx"):
+        (tmp_path / file).write_bytes(b"graph")
+    (tmp_path / "toy.json").write_text('{"words": []}')
+    playground.assemble(tmp_path, tmp_path)
+    script = (tmp_path / "playground.js").read_text("utf8")
+    shown = json.loads(re.search(r"const EVENTS = (.*);", script).group(1))
+    assert set(shown["classes"]) == set(EVENTS)
+    page = f"const document = {{ querySelectorAll: () => [] }};\n{script}\nconsole.log(JSON.stringify('started'));"
+    assert answers(page, None) == "started"
+    assert json.loads((tmp_path / "toy.js").read_text().removeprefix("globalThis.ARDM_TOY = ").removesuffix(";\n"))["gate"]
 
 
 # ------------------------------------------------------------------------------------------------------------- the page
@@ -293,6 +309,15 @@ def test_the_page_writes_the_tokens_and_events_of_the_package(page, toy, name, s
     tokens, events = told_by(toy, toy.gate, name, given)
     assert [frame["x"] for frame in frames] == tokens
     assert [frame["events"] for frame in frames] == events
+
+
+def test_what_the_page_says_to_type_in_python_writes_its_default_text(page, toy, capsys):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "book" / "playground.md").read_text("utf8"), re.S).group(1)
+    exec(code, {})
+    script = "settings => document.querySelector('.ardm-playground').sample(settings)"
+    empty = starts([], len(toy.words), toy.length)["empty"]
+    tokens = page.page.evaluate(script, settings("gate: hide, then refill", empty))["frames"][-1]["x"]
+    assert capsys.readouterr().out.split() == [toy.words[token] for token in tokens]
 
 
 def test_a_reader_writes_breaks_and_keeps(page):
