@@ -163,10 +163,12 @@ def test_the_options_of_the_arena_change_its_profile(notebooks, capsys, monkeypa
     monkeypatch.setattr(arena, "arena", play)
     assert main(["arena"]) == 0
     assert (
-        main(["arena", "--profile", "paper", "--task", "sudoku4", "--nfe", "4,8", "--tuning", "0", "--jobs", "2", "--out", "x"])
+        main(
+            ["arena", "--profile", "paper", "--task", "agreement", "--nfe", "4,8", "--tuning", "0", "--jobs", "2", "--out", "x"]
+        )
         == 0
     )
-    changed = dataclasses.replace(PROFILES["paper"], tasks=("sudoku4",), nfe=(4, 8), tuning=0)
+    changed = dataclasses.replace(PROFILES["paper"], tasks=("agreement",), nfe=(4, 8), tuning=0)
     assert played == [(PROFILES["small"], Path("../runs/arena"), None), (changed, Path("x"), 2)]
     out, err = capsys.readouterr()
     assert out.split() == ["../runs/arena/arena.csv", "x/arena.csv"]
