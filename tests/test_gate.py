@@ -47,7 +47,9 @@ def test_noisy_or_is_exact_where_the_plain_formula_cancels():
 
 
 def features(B=2, L=3, D=4) -> Features:
-    return Features(torch.randn(B, L, D), torch.randn(B, L, 3), *torch.randn(3, B, L))
+    position, time, prior = torch.randn(3, B, L)
+    hidden, signals = torch.randn(B, L, D), torch.randn(B, L, 3)
+    return Features(hidden=hidden, signals=signals, position=position, time=time, prior=prior)
 
 
 def test_linear_head_is_the_documents_formula():
@@ -80,7 +82,7 @@ def test_in_the_attentive_head_tokens_see_each_other_and_in_the_learned_one_they
         moved = (head(other) - head(f)).abs()[0] > 1e-6
         assert moved.tolist() == [seen or i == 2 for i in range(6)]
         order = torch.tensor([3, 1, 0, 5, 2, 4])
-        mixed = Features(*(getattr(f, name)[:, order] for name in ("hidden", "signals", "position", "time", "prior")))
+        mixed = Features(**{name: value[:, order] for name, value in f.__dict__.items()})
         assert torch.allclose(head(mixed), head(f)[:, order], atol=1e-6)
 
 
@@ -112,10 +114,19 @@ def step(L=5, V=4, t=2, T=8, *, before=True, seed=0) -> Step:
     log_q = torch.randn(2, L, V, generator=g).log_softmax(-1)
     log_q_before = torch.randn(2, L, V, generator=g).log_softmax(-1) if before else None
     x = torch.randint(V + 1, (2, L), generator=g)
-    no = torch.zeros(2, L, dtype=torch.bool)
-    hidden = torch.randn(2, L, 3, generator=g)
-    zero = torch.zeros_like(x)
-    return Step(t, T, x, x.clamp(max=V - 1), log_q, log_q_before, zero.float(), hidden, x == V, no, zero)
+    return Step(
+        t=t,
+        T=T,
+        x=x,
+        proposal=x.clamp(max=V - 1),
+        log_q=log_q,
+        log_q_before=log_q_before,
+        log_q_written=torch.zeros(2, L),
+        hidden=torch.randn(2, L, 3, generator=g),
+        is_mask=x == V,
+        is_fixed=torch.zeros(2, L, dtype=torch.bool),
+        overwrites=torch.zeros_like(x),
+    )
 
 
 def test_gate_puts_signals_and_prior_together():
@@ -151,7 +162,7 @@ def test_first_step_and_certain_predictions_give_finite_probabilities():
     certain[..., 0] = 0
     for head in (LinearHead(), LearnedHead(3)):
         gate = OverwriteGate(head)
-        for one in (s, Step(**{**s.__dict__, "log_q": certain})):
+        for one in (s, replace(s, log_q=certain)):
             assert gate(one).logit_p.isfinite().all()
 
 
@@ -177,15 +188,6 @@ def test_every_signal_can_be_read_and_each_is_itself():
     assert tuple(OverwriteGate(LinearHead()).standard) == DOCUMENT == ("entropy", "margin", "confidence_change")
     with pytest.raises(InputError, match="'doubt'"):
         OverwriteGate(LinearHead(), signals=("doubt",))
-
-
-def test_in_training_the_gate_may_be_shown_the_change_of_the_truth():
-    s = step()
-    gate = OverwriteGate(LinearHead()).eval()
-    truth = torch.zeros_like(s.x)
-    shown = gate.features(s, torch.zeros(2, 5), truth).signals[..., 2]
-    assert torch.allclose(shown, s.log_q[..., 0] - s.log_q_before[..., 0])
-    assert not torch.allclose(shown, gate.features(s, torch.zeros(2, 5)).signals[..., 2])
 
 
 def test_moments_are_saved_with_the_gate_and_shared_between_combinations():

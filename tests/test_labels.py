@@ -13,8 +13,20 @@ from ardm.method.types import Prediction, Step
 def situation(x, x0, denoiser, V, *, final=None, share=1.0) -> Situation:
     no = torch.zeros_like(x, dtype=torch.bool)
     flat = torch.zeros(*x.shape, V).log_softmax(-1)
-    step = Step(2, 4, x, x0, flat, None, torch.zeros(x.shape), flat[..., :0], x == V, no, torch.zeros_like(x))
-    return Situation(step, x0, final, denoiser, share)
+    step = Step(
+        t=2,
+        T=4,
+        x=x,
+        proposal=x0,
+        log_q=flat,
+        log_q_before=None,
+        log_q_written=torch.zeros(x.shape),
+        hidden=flat[..., :0],
+        is_mask=x == V,
+        is_fixed=no,
+        overwrites=torch.zeros_like(x),
+    )
+    return Situation(step=step, x0=x0, final=final, denoiser=denoiser, hidden_share=share)
 
 
 def test_likelihood_ratio_by_hand():

@@ -17,7 +17,19 @@ def step(seed=0, rows=4, before=True) -> Step:
     log_q_before = torch.randn(rows, 6, 5, generator=g).log_softmax(-1) if before else None
     x = torch.randint(5, (rows, 6), generator=g)
     no = torch.zeros_like(x, dtype=torch.bool)
-    return Step(2, 8, x, x, log_q, log_q_before, torch.zeros(x.shape), log_q[..., :2], no, no, torch.zeros_like(x))
+    return Step(
+        t=2,
+        T=8,
+        x=x,
+        proposal=x,
+        log_q=log_q,
+        log_q_before=log_q_before,
+        log_q_written=torch.zeros(x.shape),
+        hidden=log_q[..., :2],
+        is_mask=no,
+        is_fixed=no,
+        overwrites=torch.zeros_like(x),
+    )
 
 
 def test_without_defects_it_is_the_books_gate_up_to_how_moments_are_averaged():
