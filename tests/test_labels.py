@@ -1,13 +1,15 @@
 """Labels against the exact posterior and by hand."""
 
+import itertools
+
 import pytest
 import torch
 
+from ardm.base.errors import InputError
 from ardm.base.streams import generator
 from ardm.method.labels import LABELS, Situation, leave_one_out, likelihood_ratio
-from ardm.worlds.laws import Oracle, agreement
-from ardm.base.errors import InputError
 from ardm.method.types import Prediction, Step
+from ardm.worlds.laws import Oracle, agreement, markov
 
 
 def situation(x, x0, denoiser, V, *, final=None, share=1.0) -> Situation:
@@ -89,3 +91,31 @@ def test_the_label_from_one_call_speaks_of_the_hidden_share_of_visible_tokens_on
     hidden = torch.where(label.where, law.vocab_size, x)
     expected = likelihood_ratio(oracle(hidden, 1.0).logits.log_softmax(-1), x)
     assert torch.allclose(label.value[label.where], expected[label.where], atol=1e-6)
+
+
+def test_where_one_token_was_hidden_the_label_is_its_exact_leave_one_out_value():
+    """All 81 texts of three letters, weighed by the chain and by their distance from the three tokens that were seen."""
+    error, next_letter = 0.2, (0.7, 0.2, 0.1)  # of the same letter, the one after it, the other
+
+    def weight(text: tuple[int, ...]) -> float:
+        p = 1 / 3
+        for a, b in itertools.pairwise(text):
+            p *= next_letter[(b - a) % 3]
+        return p
+
+    def chances(x: list[int], i: int) -> list[float]:
+        total = [0.0] * 3
+        for text in itertools.product(range(3), repeat=4):
+            seen = [(1 - error) if text[j] == x[j] else error / 2 for j in range(4) if j != i]
+            total[text[i]] += weight(text) * seen[0] * seen[1] * seen[2]
+        return total
+
+    x = torch.tensor(list(itertools.product(range(3), repeat=4)) * 3)
+    it = situation(x, x, Oracle(markov(4), error), 3, share=0.25)
+    label = LABELS["likelihood_ratio"](it, generator(0, "x"))
+    alone = label.where & (label.where.sum(1, keepdim=True) == 1)
+    assert alone.sum() > 80
+    for row, i in alone.nonzero().tolist():
+        q = chances(x[row].tolist(), i)
+        assert label.value[row, i].item() == pytest.approx(1 - q[x[row, i]] / max(q), abs=1e-6)
+    assert (label.value[~label.where] == 0).all()

@@ -196,7 +196,7 @@ def test_a_linear_gate_converges_to_the_logistic_regression_of_its_labels(denois
 def test_a_gate_taught_by_mismatch_is_calibrated(denoiser, corpus, head):
     """The mean of u is the share of wrong tokens, among texts without a mask, where a token is wrong or right by its looks."""
     how = Corrupted(error_rate=0.2, own_errors=1.0)
-    gate = trained(denoiser, corpus, GateRecipe(Head(head), states=how, steps=300, rate=3e-3)).gate
+    gate = trained(denoiser, corpus, GateRecipe(Head(head), states=how, steps=400, rate=3e-3)).gate
     gaps, wrongs = [], []
     with torch.no_grad():
         for step, x0 in many_states(denoiser, corpus, how, 100):
