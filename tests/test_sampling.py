@@ -185,6 +185,22 @@ def test_a_proposal_is_a_function_of_q_and_of_one_number_that_no_rule_can_change
         assert torch.equal(step.proposal, (uniform > right[..., :-1]).sum(-1))
 
 
+def test_a_rule_meets_numbers_of_the_step_however_many_it_used_before():
+    class Greedy:
+        """Uses up as many numbers as the step has."""
+
+        def __call__(self, step, chance):
+            drawn.append([chance.uniform(L) for _ in range(step.t)])
+            return OneWay()(step, chance)
+
+    drawn, numbers = [], Chance(6, "choices", torch.arange(3, 3 + B))
+    refine(Random(), Greedy(), blank(B, L, V), 3, seed=6, first_row=3)
+    for t, used in enumerate(drawn, start=1):
+        again = numbers.at(t)
+        assert all(torch.equal(number, again.uniform(L)) for number in used)
+    assert not torch.equal(drawn[0][0], drawn[1][0])
+
+
 def test_the_settings_of_the_draw_change_no_random_number():
     def run(draw):
         spy = Spy(UniformRefinement(0.3))
