@@ -38,9 +38,10 @@ __all__ = [
 ]
 
 ATTENTION_HEADS = 4
-"""Of an attentive head, unless it is told otherwise; they share its width evenly."""
+"""How many attention heads an attentive head has by default; its width is a multiple of it."""
 
-LARGEST = 30.0  # nats; beyond e^-30 a difference no longer matters and an infinity would spoil the learned gate
+LARGEST = 30.0
+"""Nats at which signals are cut: e^-30 is next to nothing, and an infinite signal would turn the weights into NaN."""
 
 
 def _either(a: Tensor, b: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ DOCUMENT = ("entropy", "margin", "confidence_change")
 """The three signals of the starting document, in its order (section 2.4)."""
 
 FOUR = (*DOCUMENT, "placed_log_prob")
-"""These and the one that asks about the token that stands there."""
+"""The document's three signals, and the log-probability of the token that stands there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +123,7 @@ class LearnedHead(nn.Module):
 class AttentiveHead(nn.Module):
     """logit u = w . block(W [h; signals; i/n; t/T; r]), with one transformer block over the positions.
 
-    The other heads judge each token alone. Here the suspects see each other, so that of two tokens which contradict each other
-    one can go and one stay.
+    The other heads judge each token alone. Here tokens see each other, so that of two which contradict each other one can stay.
     """
 
     def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64, heads: int = ATTENTION_HEADS) -> None:
@@ -150,9 +150,9 @@ class GateOutput:
 class OverwriteGate(nn.Module):
     """p_i^t, the probability to overwrite token i at step t.
 
-    ``head`` turns features into the logit of u (:class:`LinearHead` or :class:`LearnedHead`), ``prior`` gives r, ``combine`` names
-    one of :data:`COMBINE` and ``signals`` some of :data:`SIGNALS`. Each signal has its own standardiser: it learns the moments in
-    training mode, is frozen in eval mode, and is saved in the state dict.
+    ``head`` turns features into the logit of u (:class:`LinearHead`, :class:`LearnedHead` or :class:`AttentiveHead`), ``prior``
+    gives r. ``combine`` names one of :data:`COMBINE`, ``signals`` some of :data:`SIGNALS`. Each signal has a standardiser of its
+    own, which learns the moments in training mode, is frozen in eval mode, and is saved in the state dict.
     """
 
     def __init__(
