@@ -347,6 +347,51 @@ def test_a_sequence_with_a_mask_is_never_finished():
     assert trace.calls.tolist() == [6] * B and (trace.x < V).all()
 
 
+class HidesAll:
+    """Hides whatever is visible at every step, and writes no mask."""
+
+    def __call__(self, step, chance):
+        return Action(write=torch.zeros_like(step.is_mask), remask=~step.is_mask & ~step.is_fixed)
+
+
+class WritesThenHides:
+    """Rewrites all at step 1, hides all from step 2 on."""
+
+    def __call__(self, step, chance):
+        if step.t > 1:
+            return HidesAll()(step, chance)
+        return Action(write=torch.ones_like(step.is_mask), remask=torch.zeros_like(step.is_mask))
+
+
+def test_the_last_step_hides_nothing_and_a_hidden_token_has_no_log_q_any_more():
+    draft = starts()["draft"][0]
+    once = refine(Random(), HidesAll(), draft, 1, seed=0)
+    assert torch.equal(once.x, draft) and once.remasks.sum() == 0
+    spy = Spy(WritesThenHides())
+    trace = refine(Random(), spy, draft, 3, seed=0)
+    assert (spy.steps[1].log_q_written < 0).all() and (spy.steps[2].log_q_written == 0).all()
+    assert (trace.x < V).all() and trace.remasks.tolist() == [L] * B
+
+
+def test_a_finished_sequence_is_left_alone_and_keeps_what_was_last_said_of_it():
+    class Late:
+        """Row 0 rests at step 1 and would be rewritten ever after; row 1 changes at every step."""
+
+        def __call__(self, step, chance):
+            write = (step.proposal != step.x) | (step.t > 1)
+            write[0] &= step.t > 1
+            return Action(write=write, remask=torch.zeros_like(write))
+
+    spy = Spy(Late())
+    draft = starts()["draft"][0][:2]
+    trace = refine(Random(), spy, draft, 4, seed=2, patience=1)
+    assert trace.calls.tolist() == [1, 4]
+    assert torch.equal(trace.x[0], draft[0]) and trace.writes[0] == 0
+    first, last = spy.steps[0], spy.steps[-1]
+    assert torch.equal(last.log_q[0], first.log_q[0]) and torch.equal(last.hidden[0], first.hidden[0])
+    assert not torch.equal(last.log_q[1], first.log_q[1])
+
+
 def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
     spy = Spy(RULES["linear, Bernoulli"])
     trace = refine(Random(), spy, blank(B, L, V), 3, seed=0, record=True)
