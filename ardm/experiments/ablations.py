@@ -8,113 +8,103 @@ from __future__ import annotations
 
 import difflib
 import json
-import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ardm.base.atomic import check_writable, whole, write_whole
+from ardm.base import fingerprint
+from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
-from ardm.experiments.match import Kit, Settings, digest, outcome
-from ardm.experiments.published import RECOMMENDED
-from ardm.experiments.results import effects
-from ardm.experiments.store import facts_of, trained_gate
+from ardm.experiments.arena import as_csv, sources
+from ardm.experiments.cells import Models, Played, Settings, Training
+from ardm.experiments.play import Parts
+from ardm.experiments.scores import Row
+from ardm.experiments.task import Task
+from ardm.experiments.tasks import ARENA, TASKS
+from ardm.experiments.variant import BASE, ORDER, SELECTION, Variant, hiding, play_variant
 from ardm.method.gate import FOUR, SIGNALS
-from ardm.method.rules import HideThenRefill, Overwrite, nothing
-from ardm.method.selection import Selection
-from ardm.method.train_gate import GateRecipe, TrainedGate, train_gate
-from ardm.method.types import Action, Step
+from ardm.method.gate_recipe import EndToEnd, Head, Rollout, Taught
+from ardm.method.rules.in_place import InPlace
+from ardm.method.rules.overwrite import Overwrite
+from ardm.method.schedule import Schedule
+from ardm.method.train_gate import TrainedGate, train_gate
+from ardm.worlds.corpora import checksum
 
-__all__ = ["PROFILES", "VARIANTS", "Variant", "ablate", "collect", "fetch", "keep", "trained", "unfinished", "variant_named"]
-
-BASE = RECOMMENDED  # attentive head, four signals and the hidden state, likelihood ratio
-ORDER = "surest"
-SELECTION = Selection("threshold", 0.5, budget=4)
+__all__ = ["AXES", "PROFILES", "VARIANTS", "Ablation", "cell", "cells", "collect", "keep", "play_cell", "unfinished"]
 
 PROFILES = {
-    "small": Settings(("sudoku",), nfe=(8, 16), seeds=2, count=60, tuning=0, denoiser_steps=600, gate_steps=60),
-    "paper": Settings(("agreement", "sudoku"), nfe=(8, 16), count=160, tuning=0, gate_steps=100),
+    "small": Settings(tasks=("sudoku",), nfe=(8, 16), seeds=2, count=60, tuning=0, denoiser_steps=600, gate_steps=60),
+    "paper": Settings(tasks=("agreement", "sudoku"), nfe=(8, 16), count=160, tuning=0, gate_steps=100),
 }
 """``small``: minutes on two cores, to see that all works. ``paper``: what is published. ``gate_steps`` are those of the base."""
 
 
-class InPlace(HideThenRefill):
-    """What would be hidden is overwritten by its proposal at once: the denoiser judges the place while it sees the suspect."""
-
-    def __call__(self, step: Step, generator: torch.Generator) -> Action:
-        action = super().__call__(step, generator)
-        return Action(write=action.write | action.remask, remask=nothing(step), scores=action.scores)
+# What is changed ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Variant:
-    """What is changed of the base: fields of recipe and selection; the rule with its ``knobs``; ``calls`` beside the settings'."""
-
-    gate: Mapping[str, Any] = field(default_factory=dict)
-    combine: str = "gate_only"
-    select: Mapping[str, Any] = field(default_factory=dict)
-    rule: type = HideThenRefill
-    knobs: Mapping[str, Any] = field(default_factory=lambda: {"order": ORDER})
-    calls: tuple[int, ...] = ()
-
-    def recipe(self, settings: Settings, seed: int) -> GateRecipe:
-        """The recipe of its gate; with ``gate_steps`` in the settings, its own steps in proportion."""
-        recipe = replace(BASE, **self.gate, seed=seed)
-        return replace(recipe, steps=-(-recipe.steps * (settings.gate_steps or BASE.steps) // BASE.steps))
+def _gates(**changes: dict[str, Any]) -> dict[str, Variant]:
+    """Variants that train a gate of their own: the base's recipe with these fields changed."""
+    return {name: Variant(gate=replace(BASE, **fields)) for name, fields in changes.items()}
 
 
-def _gates(**recipes: dict[str, Any]) -> dict[str, Variant]:
-    return {name: Variant(gate=fields) for name, fields in recipes.items()}
+def _selections(**changes: dict[str, Any]) -> dict[str, Variant]:
+    return {name: Variant(rule=hiding(replace(SELECTION, **fields))) for name, fields in changes.items()}
 
 
-ROLLOUT = {"states": "rollout", "edit": "hide", "batch": 8}  # 8 texts, 8 steps of each: 64 states, as in the base
-END = {"combine": "gate_only", "edit": "hide"}  # end to end, the gate learns for the rule that plays it
+ROLLOUT = {"states": Rollout("hide", steps=8), "batch": 8}  # 8 texts, 8 steps of each: 64 states, as in the base
+ALONE = replace(BASE.head, hidden=False)
+END = EndToEnd(combine="gate_only", edit="hide")  # the gate learns for the rule that plays it
+END_AND_LABEL = replace(END, taught=BASE.taught, weight=1.0)
 
 AXES = {
     "combine": {name: Variant(combine=name) for name in ("noisy_or", "product", "logit_sum", "prior_only")},
-    "selection": {
-        "threshold_0.3": Variant(select={"threshold": 0.3}),
-        "threshold_0.7": Variant(select={"threshold": 0.7}),
-        "bernoulli": Variant(select={"how": "bernoulli"}),
-        **{f"top_{k}": Variant(select={"threshold": 0.0, "budget": k}) for k in (1, 2, 4)},
-        "no_budget": Variant(select={"budget": None}),
-        "annealed": Variant(select={"last_budget": 0}),
-    },
+    "selection": _selections(
+        **{f"threshold_{level}": {"threshold": level} for level in (0.3, 0.7)},
+        bernoulli={"how": "bernoulli"},
+        **{f"top_{k}": {"threshold": 0.0, "budget": k} for k in (1, 2, 4)},
+        no_budget={"budget": None},
+        annealed={"last_budget": 0},
+    ),
     "features": _gates(
         **{f"without_{name}": {"signals": tuple(s for s in FOUR if s != name)} for name in FOUR},
-        **{f"only_{name}": {"signals": (name,), "hidden": False} for name in FOUR},
-        without_hidden_state={"hidden": False},
+        **{f"only_{name}": {"signals": (name,), "head": ALONE} for name in FOUR},
+        without_hidden_state={"head": ALONE},
         only_hidden_state={"signals": ()},
         all_signals={"signals": tuple(SIGNALS)},
-        linear={"head": "linear", "rate": 3e-2},  # five weights: at the attentive head's rate they would not arrive
-        each_alone={"head": "learned", "rate": 5e-3},  # no attention between the tokens
+        linear={"head": Head("linear"), "rate": 3e-2},  # five weights: at the attentive head's rate they would not arrive
+        each_alone={"head": Head("learned"), "rate": 5e-3},  # no attention between the tokens
     ),
-    "label": _gates(mismatch={"label": "mismatch"}, final={"label": "final", **ROLLOUT}),
+    "label": _gates(
+        mismatch={"objective": Taught("mismatch")},
+        final={"objective": Taught("final"), **ROLLOUT},
+    ),
     "states": _gates(rollout=ROLLOUT),
     "loss": _gates(
         sparsity={"sparsity": 0.05},
         stability={"stability": 0.1},
-        gumbel_sigmoid={"loss": "gumbel_sigmoid", **END},
-        gumbel_sigmoid_auxiliary={"loss": "gumbel_sigmoid", "auxiliary": 1.0, **END},
-        gumbel_sigmoid_sparsity={"loss": "gumbel_sigmoid", "sparsity": 0.05, **END},
-        gumbel_sigmoid_stability={"loss": "gumbel_sigmoid", "stability": 0.1, **END},
-        straight_through={"loss": "straight_through", **END},
-        straight_through_auxiliary={"loss": "straight_through", "auxiliary": 1.0, **END},
+        gumbel_sigmoid={"objective": END},
+        gumbel_sigmoid_auxiliary={"objective": END_AND_LABEL},
+        gumbel_sigmoid_sparsity={"objective": END, "sparsity": 0.05},
+        gumbel_sigmoid_stability={"objective": END, "stability": 0.1},
+        straight_through={"objective": replace(END, how="straight_through")},
+        straight_through_auxiliary={"objective": replace(END_AND_LABEL, how="straight_through")},
     ),
     "denoiser": _gates(joint={"joint": True, "steps": 500}),  # for longer: the denoiser moves along
-    "width": {f"{width}": Variant(gate={"width": width}) for width in (16, 128)},
-    "steps": _gates(quarter={"steps": RECOMMENDED.steps // 4}, triple={"steps": 3 * RECOMMENDED.steps}),
+    "width": _gates(**{f"{width}": {"head": replace(BASE.head, width=width)} for width in (16, 128)}),
+    "steps": _gates(quarter={"steps": BASE.steps // 4}, triple={"steps": 3 * BASE.steps}),
     "edit": {
-        "in_place": Variant(rule=InPlace),
-        "overwrite": Variant(rule=Overwrite, knobs={}),  # the document's sampler: the gate decides when masks are written too
-        "no_finish": Variant(knobs={"order": ORDER, "finish": False}),
+        "in_place": Variant(rule=hiding(rule=InPlace)),
+        # the document's sampler: the gate decides when masks are written too
+        "overwrite": Variant(rule=partial(Overwrite, selection=SELECTION)),
+        "no_finish": Variant(rule=hiding(finish=False)),
     },
-    "order": {order: Variant(knobs={"order": order}) for order in ("random", "left")},
-    "written_by": {f"{share}": Variant(knobs={"order": ORDER, "written_by": share}) for share in (0.4, 0.8)},
+    "order": {order: Variant(rule=hiding(schedule=Schedule(order))) for order in ("random", "left")},
+    "written_by": {f"{share}": Variant(rule=hiding(schedule=Schedule(ORDER, share))) for share in (0.4, 0.8)},
 }
 VARIANTS = {
     "base": Variant(calls=(4, 8, 16, 32)),
@@ -132,72 +122,147 @@ def variant_named(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def gate_file(kit: Kit) -> Path:
-    """Where the gate of the base is kept, which many variants share."""
-    choices = VARIANTS["base"].recipe(kit.settings, kit.seed).choices
-    return kit.models / f"{kit.file('denoiser').stem}-base-{digest(choices)}.safetensors"
+# Cells -------------------------------------------------------------------------------------------------------------------
 
 
-def fetch(kit: Kit, known: Path) -> None:
-    """Put the denoiser into the kit's folder: a copy where ``known`` holds it, else trained."""
-    wanted = kit.file("denoiser")
-    if (known / wanted.name).is_file() and not wanted.is_file():
-        check_writable(wanted)
-        with whole(wanted) as part:
-            shutil.copyfile(known / wanted.name, part)
-    kit.denoiser()
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Played):
+    """One variant on one task with the models of one training seed, at each of its numbers of calls."""
+
+    name: str
+    variant: Variant
+    training: Training  # of the denoiser and of the variant's gate
+    calls: tuple[int, ...]
+    seed: int  # of the training
+    texts: int  # seed of the texts, and of the sampler
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.task.name}, seed {self.seed}"
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """Where its rows stand in the table."""
+        return {"variant": self.name, "task": self.task.name, "seed": self.seed, "count": self.count}
+
+    @cached_property
+    def made(self) -> dict[str, Any]:
+        """All that decides its rows; the code of the training is in the key of the gate, be it kept or not."""
+        return {
+            "task": self.task.data,
+            "use": self.variant.use,
+            "recipe": asdict(self.training.gate),
+            **self.training.keys,
+            "calls": self.calls,
+            "texts": self.texts,
+            "count": self.count,
+            "code": fingerprint.code("ardm.experiments.variant", self.variant.rule.func.__module__),
+            "data": checksum(self.task.recipe.corpus),
+            "versions": fingerprint.versions(),
+        }
+
+    def file(self, folder: Path) -> Path:
+        return folder / self.task.name / str(self.seed) / self.name / f"{self.key}.json"
+
+    def trained(self, models: Models) -> TrainedGate:
+        """The gate and the denoiser that it plays with. A gate of the variant's own is trained here; that of the base is kept
+        with the models, and its losses with it.
+        """
+        denoiser, recipe = models.denoiser(self.training.denoiser), self.training.gate
+        if self.variant.own_gate:
+            return train_gate(denoiser, self.task.corpus, recipe, device=models.device, progress=False)
+        return TrainedGate(models.gate(recipe, self.training.denoiser), denoiser, [])
+
+    def play(self, made: TrainedGate, models: Models) -> list[Row]:
+        """A row for each number of calls."""
+        parts = Parts(made.denoiser, made.gate, models.device)
+        how = {"calls": self.calls, "seed": self.texts, "count": self.count}
+        return play_variant(self.variant, self.task, parts, starts_by=models.denoiser(self.training.denoiser), **how)
+
+    def run(self, models: Models) -> list[Row]:
+        """Its rows; what is missing is trained."""
+        return self.play(self.trained(models), models)
 
 
-def trained(name: str, kit: Kit) -> TrainedGate:
-    """The gate of a variant, its losses, and the denoiser it plays with. The gate of the base is kept, the others are not."""
-    recipe, denoiser, corpus = variant_named(name).recipe(kit.settings, kit.seed), kit.denoiser(), kit.task.corpus
-    if variant_named(name).gate:
-        return train_gate(denoiser, corpus, recipe, device=kit.device, progress=False)
-    gate = trained_gate(denoiser, corpus, recipe, gate_file(kit), device=kit.device, progress=False)
-    return TrainedGate(gate, denoiser, facts_of(gate_file(kit))["losses"])
+def cell(settings: Settings, name: str, task: Task, seed: int) -> Ablation:
+    """The cell of a variant, by name, on a task with the models of a training seed."""
+    variant = variant_named(name)
+    steps = math.ceil(variant.gate.steps * (settings.gate_steps or BASE.steps) / BASE.steps)  # in proportion to the base's
+    return Ablation(
+        task=task,
+        name=name,
+        variant=variant,
+        training=Training(settings.recipe(task, seed), replace(variant.gate, seed=seed, steps=steps)),
+        calls=tuple(sorted({*(settings.nfe or task.nfe), *variant.calls})),
+        seed=seed,
+        texts=seed + settings.texts_from,
+        count=settings.texts(task),
+    )
 
 
-def ablate(name: str, kit: Kit, made: TrainedGate) -> list[dict[str, Any]]:
-    """The rows of one cell: the variant on the kit's task with its trained gate, a row for each number of calls."""
-    variant, task, calls = variant_named(name), kit.task, kit.settings.nfe or kit.task.nfe
-    start = task.start(kit.settings.texts(task), seed=kit.seed, denoiser=kit.denoiser(), device=kit.device)
-    rule = variant.rule(made.gate.combined(variant.combine), replace(SELECTION, **variant.select), **variant.knobs)
-    return [
-        {"variant": name, "task": task.name, "nfe": nfe, "seed": kit.seed, "count": len(start.x)}
-        | outcome(task, made.denoiser, rule, start, nfe=nfe, seed=kit.seed)
-        for nfe in sorted({*calls, *variant.calls})
-    ]
+def cells(settings: Settings, axes: Iterable[str] = tuple(AXES)) -> list[Ablation]:
+    """The base and the variants of the axes, on every task of the settings with every training."""
+    names = [name for name in VARIANTS if name.partition("/")[0] in ("base", *axes)]
+    tasks = ARENA if settings.tasks is None else [TASKS[name] for name in settings.tasks]
+    return [cell(settings, name, task, seed) for name in names for task in tasks for seed in range(settings.seeds)]
 
 
-def keep(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write the rows of one cell, and what they were made with, whole or not at all."""
-    check_writable(path)
-    write_whole(path, json.dumps({"rows": rows, "provenance": provenance()}, ensure_ascii=False) + "\n")
+def play_cell(one: Ablation, models: Models, folder: Path) -> Path:
+    """Play the cell and keep its rows below the folder, unless they are there; returns the file."""
+    file = one.file(folder)
+    if not file.is_file():
+        began = time.perf_counter()
+        keep(one, one.run(models), file, seconds=time.perf_counter() - began)
+    return file
 
 
-def collect(files: Iterable[Path], settings: Settings, folder: Path) -> None:
-    """Write ``ablations.csv`` (a row a cell and number of calls), ``effects.csv`` and ``ablations.json`` from kept cells."""
-    import pandas as pd
+def keep(one: Ablation, rows: Sequence[Mapping[str, Any]], file: Path, *, seconds: float) -> None:
+    """Write the rows of a cell with all that decided and made them, whole or not at all; ``seconds``: for training and playing.
 
-    cells = [json.loads(file.read_text()) for file in files]
-    table = pd.DataFrame([row for cell in cells for row in cell["rows"]])
-    made = {json.dumps(cell["provenance"]): cell["provenance"] for cell in cells}
+    ``InputError`` when the file has the name of another cell.
+    """
+    if file.stem != one.key:
+        raise InputError(f"{file.name} is not the file of {one}: its code or settings have changed, plan again")
+    check_writable(file)
+    kept = {"key": one.key, "result": rows, "made": one.made, "seconds": round(seconds, 3), "provenance": _provenance()}
+    write_whole(file, json.dumps(kept, ensure_ascii=False) + "\n")
+
+
+@cache
+def _provenance() -> dict[str, str | int]:
+    """Of this process, which imported its code once."""
+    return provenance()
+
+
+# Tables ------------------------------------------------------------------------------------------------------------------
+
+
+def collect(played: Sequence[Ablation], settings: Settings, folder: Path) -> None:
+    """Write ``ablations.csv`` (a row a cell and number of calls) and ``ablations.json`` from cells that are kept in the folder."""
+    kept = [json.loads(one.file(folder).read_text("utf8")) for one in played]
+    pairs = list(zip(played, kept, strict=True))
+    base = cell(settings, "base", played[0].task, 0)
     facts = {
-        "settings": asdict(settings),
-        "base": {"gate": VARIANTS["base"].recipe(settings, 0).choices, "selection": asdict(SELECTION), "order": ORDER},
-        "cells": len(cells),
-        "playing_seconds": round((table["seconds"] * table["count"]).sum()),
-        "provenance": list(made.values()),  # one where all cells were made by the same code on the same machine
+        "settings": asdict(replace(settings, tasks=tuple(dict.fromkeys(one.task.name for one in played)))),
+        "base": {"gate": asdict(base.training.gate), **base.variant.use},
+        "key": fingerprint.digest(sorted(one.key for one in played)),
+        "code": {one.name: found["made"]["code"] for one, found in pairs},
+        "data": {one.task.recipe.corpus: found["made"]["data"] for one, found in pairs},
+        "versions": fingerprint.versions(),
+        "cells": len(played),
+        "seconds": round(sum(found["seconds"] for found in kept)),
+        "provenance": sources(cells=kept),
     }
-    write_whole(folder / "ablations.csv", table.to_csv(index=False, float_format="%.6g"))
-    write_whole(folder / "effects.csv", effects(table).to_csv(index=False, float_format="%.6g"))
+    rows = [{**one.at, **row, "key": one.key} for one, found in pairs for row in found["result"]]
+    write_whole(folder / "ablations.csv", as_csv(rows))
     write_whole(folder / "ablations.json", json.dumps(facts, indent=1) + "\n")
 
 
-def unfinished(cells: Mapping[str, Path]) -> str:
-    """How many of the cells, by name with the file of their rows, are missing, and why: the last line of each log."""
-    absent = {name: rows.with_name("log.txt") for name, rows in cells.items() if not rows.is_file()}
-    logs = {name: log.read_text(errors="replace").strip() for name, log in absent.items() if log.is_file()}
-    failed = [f"  {name}: {text.splitlines()[-1] if text else 'it said nothing'}" for name, text in logs.items()]
-    head = f"ablations: {len(absent)} of {len(cells)} cells are missing, {len(failed)} of them failed"
+def unfinished(planned: Iterable[Ablation], folder: Path) -> str:
+    """How many of the cells are missing in the folder, and why: the last line of each log."""
+    files = {one: one.file(folder) for one in planned}
+    absent = {one: file.with_suffix(".log") for one, file in files.items() if not file.is_file()}
+    logs = {one: log.read_text(errors="replace").strip() for one, log in absent.items() if log.is_file()}
+    failed = [f"  {one}: {(text.splitlines() or ['it said nothing'])[-1]}" for one, text in logs.items()]
+    head = f"ablations: {len(absent)} of {len(files)} cells are missing, {len(failed)} of them failed"
     return "\n".join([f"{head}; the same command goes on with them", *failed])

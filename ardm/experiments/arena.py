@@ -34,7 +34,7 @@ from ardm.experiments.store import Store, facts_of
 from ardm.method.gate_recipe import GateRecipe
 from ardm.method.train_denoiser import DenoiserRecipe
 
-__all__ = ["CellsFailed", "again", "arena"]
+__all__ = ["CellsFailed", "again", "arena", "as_csv", "sources"]
 
 Job = Training | Search | Cell | Reference
 Kept = Mapping[str, Any]
@@ -236,10 +236,10 @@ def _write(
         "training_seconds": _seconds(trained),
         "search_seconds": _seconds(tuned),
         "playing_seconds": _seconds(played),
-        "provenance": _sources(cells=played, searches=tuned, trainings=trained),
+        "provenance": sources(cells=played, searches=tuned, trainings=trained),
     }
-    write_whole(place.folder / "arena.csv", _csv(rows))
-    write_whole(place.folder / "tuning.csv", _csv(tried))
+    write_whole(place.folder / "arena.csv", as_csv(rows))
+    write_whole(place.folder / "tuning.csv", as_csv(tried))
     write_whole(place.folder / "arena.json", json.dumps(facts, indent=1) + "\n")
 
 
@@ -247,14 +247,14 @@ def _seconds(kept: Iterable[Kept]) -> int:
     return round(sum(one["seconds"] for one in kept))
 
 
-def _sources(**kept: Sequence[Kept]) -> list[dict[str, Any]]:
+def sources(**kept: Sequence[Kept]) -> list[dict[str, Any]]:
     """What made the results: commit, versions, device, and how many of each kind they made."""
     counts = {kind: Counter(json.dumps(one["provenance"]) for one in results) for kind, results in kept.items()}
     sources = dict.fromkeys(source for count in counts.values() for source in count)
     return [{**json.loads(source), **{kind: count[source] for kind, count in counts.items()}} for source in sources]
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table with the columns of all rows; numbers to six significant digits."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

@@ -17,7 +17,8 @@ import torch
 from ardm.base import fingerprint
 from ardm.base.errors import InputError
 from ardm.base.resources import RESULTS
-from ardm.experiments.cells import Settings
+from ardm.experiments import ablations
+from ardm.experiments.cells import Played, Settings
 from ardm.experiments.statistics import Interval, mean_over_trainings, paired_difference, share
 from ardm.method.types import Bool
 
@@ -145,27 +146,47 @@ def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str]) 
 
 
 def stale(name: str = "arena", folder: Path = RESULTS) -> list[str]:
-    """Why a published table of the arena is not what its command would make today; nothing when it is. Trains and plays nothing.
+    """Why a published table is not what its command would make today; nothing when it is. Trains and plays nothing.
 
-    The keys of all cells and searches are made again from the settings in its JSON, with the knobs in the table.
+    The keys of all cells and searches are made again from the settings in its JSON, those of the arena with the knobs in the table.
     """
     table, made = read(name, folder), facts(folder, name)
-    if "key" not in table or "search_key" not in made:
+    if "key" not in table or "key" not in made:
         return [f"{name}.csv has no keys: it was made before cells had them"]
     settings = Settings(**{key: tuple(value) if isinstance(value, list) else value for key, value in made["settings"].items()})
+    if name == "ablations":
+        return _stale_ablations(table, made, settings)
     matches = {(task.name, entry.name, nfe): settings.search(task, entry, nfe) for task, entry, nfe in settings.matches()}
     knobs = {at: json.loads(part["knobs"].iloc[0]) for at, part in table.dropna(subset="knobs").groupby(KEYS, sort=False)}
     cells = settings.cells({search: knobs[at] for at, search in matches.items() if search and at in knobs})
     today = {(cell.at["task"], cell.at["rule"], cell.at["nfe"], cell.seed): cell.key for cell in cells}
-    held = dict(zip(table[[*KEYS, "seed"]].itertuples(index=False, name=None), table["key"], strict=True))
     searches = sorted({search.key for search in matches.values() if search})
     return [
-        *_changed("the versions", made["versions"], fingerprint.versions()),
-        *_changed("the corpora", made["data"], {cell.task.recipe.corpus: cell.made["data"] for cell in cells}),
-        *_changed("the code", made["code"], {cell.made["rule"]: cell.made["code"] for cell in cells}),
-        *_changed("the cells", held, today),
+        *_changed_sources(made, [(cell.made["rule"], cell) for cell in cells]),
+        *_changed("the cells", _keys(table, [*KEYS, "seed"]), today),
         *(["other searches than those that chose its knobs"] if fingerprint.digest(searches) != made["search_key"] else []),
     ]
+
+
+def _stale_ablations(table: pd.DataFrame, made: Mapping, settings: Settings) -> list[str]:
+    cells = ablations.cells(settings)
+    today = {(cell.name, cell.task.name, cell.seed): cell.key for cell in cells}
+    return [
+        *_changed_sources(made, [(cell.name, cell) for cell in cells]),
+        *_changed("the cells", _keys(table, ["variant", "task", "seed"]), today),
+    ]
+
+
+def _keys(table: pd.DataFrame, columns: list[str]) -> dict[tuple, str]:
+    """The keys of a table by where its cells stand."""
+    return dict(zip(table[columns].itertuples(index=False, name=None), table["key"], strict=True))
+
+
+def _changed_sources(made: Mapping, cells: Sequence[tuple[str, Played]]) -> Iterable[str]:
+    """Versions, corpora and code that are others today; cells by the name of what they play."""
+    yield from _changed("the versions", made["versions"], fingerprint.versions())
+    yield from _changed("the corpora", made["data"], {cell.task.recipe.corpus: cell.made["data"] for _, cell in cells})
+    yield from _changed("the code", made["code"], {name: cell.made["code"] for name, cell in cells})
 
 
 def _changed(what: str, held: Mapping, today: Mapping) -> Iterable[str]:
