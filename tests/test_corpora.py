@@ -7,9 +7,9 @@ import zipfile
 import pytest
 import torch
 
+from ardm.base.errors import InputError
 from ardm.worlds import corpora
 from ardm.worlds.puzzles import GridCorpus, complete
-from ardm.base.errors import InputError
 
 TEXT = "to be or not to be, that is the question. " * 40
 SHA = hashlib.sha256(TEXT.encode()).hexdigest()

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ardm.method.corruption import corrupt, mask_more, wrong_tokens
 from ardm.base.errors import InputError
+from ardm.method.corruption import corrupt, mask_more, wrong_tokens
 
 V = 5
 

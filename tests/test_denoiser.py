@@ -2,11 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from ardm.method.denoiser import Shape, Transformer
-from ardm.method.denoiser import units_of
+from ardm.base.errors import InputError
+from ardm.method.denoiser import Shape, Transformer, units_of
 from ardm.method.rules import LeftToRight
 from ardm.method.sampling import blank, refine
-from ardm.base.errors import InputError
 
 SHAPE = Shape(vocab_size=11, length=8, width=16, depth=2, heads=4)
 

@@ -1,9 +1,11 @@
 """Every device that is there does the main paths and agrees with the CPU; one without float64 is there on every machine."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import pytest_terminal_summary
 from no_float64 import without_float64
 
 from ardm.base.devices import double, pick_device, widest
@@ -32,7 +34,7 @@ from ardm.worlds.puzzles import GridCorpus, in_conflict, is_valid_grid, plant_er
 
 CPU = torch.device("cpu")
 HERE = [
-    "mps, not real",
+    "no-float64",
     *(["mps"] if torch.backends.mps.is_available() else []),
     *(["cuda"] if torch.cuda.is_available() else []),
 ]
@@ -51,7 +53,7 @@ GATES = {
 def device(request, record_property):
     """A device other than the CPU; the summary of the run names those that were used."""
     record_property("device", request.param)
-    if request.param == "mps, not real":
+    if request.param == "no-float64":
         with without_float64() as pretended:
             yield pretended
     else:
@@ -247,6 +249,17 @@ def test_a_store_trains_on_the_device_and_its_files_load_anywhere(device, tmp_pa
     assert next(made.parameters()).device.type == device.type
     for one, other in zip(made.state_dict().values(), read.state_dict().values(), strict=True):
         assert torch.equal(one.cpu(), other)
+
+
+def test_the_summary_of_a_run_names_the_devices_that_it_used(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    used = [SimpleNamespace(user_properties=[("device", name)]) for name in ("cuda", "no-float64", "cuda")]
+    for reports, expected in ((used, ["devices: cpu, cuda, no-float64 (not on this machine: mps)"]), ([], [])):
+        lines = []
+        stats = {"passed": [SimpleNamespace(user_properties=[("rows", 3)]), *reports], "warnings": [object()]}
+        pytest_terminal_summary(SimpleNamespace(stats=stats, write_line=lines.append))
+        assert lines == expected
 
 
 def test_the_cpu_can_be_asked_for_and_what_is_missing_is_named(monkeypatch):

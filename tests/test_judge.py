@@ -8,10 +8,21 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from ardm.worlds.corpora import TextCorpus
-from ardm.worlds.judge import NGramJudge, TextScorer, WordRate, distinct_share, split_held_out, token_entropy, vocabulary, windows, word_rate, words_of
-from ardm.worlds.histograms import histogram_distance, pair_histogram
 from ardm.base.errors import InputError
+from ardm.worlds.corpora import TextCorpus
+from ardm.worlds.histograms import histogram_distance, pair_histogram
+from ardm.worlds.judge import (
+    NGramJudge,
+    TextScorer,
+    WordRate,
+    distinct_share,
+    split_held_out,
+    token_entropy,
+    vocabulary,
+    windows,
+    word_rate,
+    words_of,
+)
 
 NAMES = ["ada", "ben", "cleo", "dan", "eve", "finn", "gus", "hana", "ivan", "june"]
 VERBS = ["sees", "likes", "helps", "calls", "meets"]
@@ -132,8 +143,6 @@ def test_masks_and_nothing_are_refused():
         judge.bits(torch.zeros(0, 4, dtype=torch.long))
     with pytest.raises(InputError, match="finished text"):
         token_entropy(torch.tensor([[0, 2]]), 2)
-    with pytest.raises(InputError, match="finished text"):
-        pair_histogram(torch.tensor([[0, 2]]), 2)
 
 
 def test_words_are_runs_of_letters_without_case():
@@ -169,19 +178,6 @@ def test_distinct_share_by_hand():
     assert distinct_share(torch.zeros(5, 8, dtype=torch.long)) == 1 / 25
     with pytest.raises(InputError, match=r"n=5: take 1 .. 4"):
         distinct_share(x, 5)
-
-
-def test_pairs_and_their_distance_by_hand():
-    """Pairs 01 11 and 01 10 (never the last of one window with the first of the next)."""
-    p = pair_histogram(torch.tensor([[0, 1, 1], [0, 1, 0]]), 2)
-    assert torch.equal(p, torch.tensor([[0, 0.5], [0.25, 0.25]], dtype=torch.float64))
-    q = pair_histogram(torch.tensor([[0, 0, 0, 1, 0]]), 2)  # 00 00 01 10
-    assert histogram_distance(p, q) == (0.5 + 0.25 + 0 + 0.25) / 2
-    assert histogram_distance(p, p) == 0
-    with pytest.raises(InputError, match="at least 2"):
-        pair_histogram(torch.tensor([[0], [1]]), 2)
-    with pytest.raises(InputError, match="one shape"):
-        histogram_distance(p, q.flatten())
 
 
 def test_held_out_text_is_split_in_order_and_windows_are_of_the_text():

@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 
-from ardm.worlds.laws import LAWS, Law, Oracle, addition, agreement, dyck, latin, markov, parity, permutation, sudoku
 from ardm.base.errors import InputError
+from ardm.base.streams import generator
+from ardm.worlds.corpora import LawCorpus
+from ardm.worlds.laws import LAWS, Law, Oracle, addition, agreement, dyck, latin, markov, parity, permutation, sudoku
 
 V, L = 3, 4
 
@@ -236,6 +238,30 @@ def test_squares_are_those_of_brute_force(law, boxes, count):
     agree = grids[(grids[:, [0, 6, 11]] == clues[0, [0, 6, 11]]).all(-1)]
     expected = torch.nn.functional.one_hot(agree, 4).double().mean(0)
     assert torch.allclose(law.posterior(clues)[0], expected, atol=1e-12)
+
+
+def balanced(length):
+    """How many balanced texts of brackets there are: the first pair encloses some of the rest, and the others follow it."""
+    return 1 if not length else sum(balanced(inner) * balanced(length - 2 - inner) for inner in range(0, length, 2))
+
+
+@pytest.mark.parametrize(
+    ("law", "texts"),
+    [
+        (parity(8), sum(bin(number).count("1") % 2 == 0 for number in range(256))),
+        (dyck(12), balanced(12)),
+        (sudoku(), len(squares(boxes=True))),
+    ],
+    ids=["parity", "brackets", "sudoku"],
+)
+def test_some_laws_have_so_few_texts_that_a_training_sees_them_all(law, texts):
+    """What is held out of these is never a text that the training has not seen: 128, 132 and 288."""
+    assert texts == {"parity-8": 128, "dyck-12": 132, "sudoku-16": 288}[law.name]
+    drawn = law.draw(40 * texts, generator(0, "denoiser data")).unique(dim=0)
+    assert len(drawn) == texts
+    assert torch.allclose(law.log_prob(drawn), torch.full((texts,), -math.log(texts), dtype=torch.float64))
+    held_out = LawCorpus(law).held_out(200)
+    assert (held_out[:, None] == drawn).all(-1).any(-1).all()
 
 
 def test_small_latin_squares_by_count():

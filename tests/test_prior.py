@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from ardm.method.prior import PositionalPrior, forced_overwrites, maturity, prior_logit
 from ardm.base.errors import InputError
+from ardm.method.prior import PositionalPrior, forced_overwrites, maturity, prior_logit
 
 
 def test_maturity_by_hand():

@@ -5,10 +5,20 @@ import itertools
 import pytest
 import torch
 
-from ardm.worlds import corpora
-from ardm.worlds import puzzles
-from ardm.worlds.puzzles import GridCorpus, complete, in_conflict, is_valid_grid, parse_grid, plant_errors, shuffled, solutions, solved_table, unique_puzzle
 from ardm.base.errors import InputError
+from ardm.worlds import corpora, puzzles
+from ardm.worlds.puzzles import (
+    GridCorpus,
+    complete,
+    in_conflict,
+    is_valid_grid,
+    parse_grid,
+    plant_errors,
+    shuffled,
+    solutions,
+    solved_table,
+    unique_puzzle,
+)
 
 # The digits in order, moved by 3 from row to row and by 1 more from band to band: valid by construction.
 PATTERN = torch.tensor([(3 * row + row // 3 + column) % 9 for row in range(9) for column in range(9)])
