@@ -1,31 +1,41 @@
-"""The arena: fair by test, resumable, and its rows are what a run by hand gives."""
+"""The arena: fair by test, resumable, never older than its code, and its rows are what a run by hand gives."""
 
 import csv
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-import ardm.experiments.arena
-import ardm.experiments.match
-from ardm.experiments.arena import REAL, arena
-from ardm.cli import main
-from ardm.experiments.contestants import CONTESTANTS, GATES, SCHEDULES, choose
-from ardm.worlds.corpora import locate
-from ardm.method.gate import LinearHead, OverwriteGate
-from ardm.experiments.match import PROFILES, Kit, Settings, digest, play, plays
-from ardm.book.runs import RunFailed
-from ardm.method.sampling import refine
-from ardm.experiments.tasks import TASKS, Start
+import ardm.experiments.play
+from ardm.base import fingerprint
 from ardm.base.errors import InputError
+from ardm.experiments.arena import CellsFailed, _planned, again, arena
+from ardm.experiments.cells import REAL, TUNING, Cell, Loaded, Reference, Search, Settings, Training, play, plays
+from ardm.experiments.profiles import PROFILES
+from ardm.experiments.results import stale
+from ardm.experiments.scores import LawFidelity
+from ardm.experiments.store import Store, facts_of
+from ardm.experiments.tasks import TASKS
+from ardm.method.entry import SCHEDULES
+from ardm.method.gate_recipe import GATES
+from ardm.method.rules import choose, entries
+from ardm.method.sampling import blank, refine
+from ardm.worlds.corpora import locate
 
-TINY = Settings(("parity",), seeds=2, count=12, tuning=6, denoiser_steps=20, gate_steps=3)
+TINY = Settings(tasks=("parity",), seeds=2, count=12, tuning=6, denoiser_steps=20, gate_steps=3)
+PARITY = TASKS["parity"]
+ROOT = Path(ardm.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def kit(tmp_path_factory):
-    return Kit(TASKS["parity"], TINY, 0, tmp_path_factory.mktemp("models"))
+def models(tmp_path_factory):
+    return Loaded(Store(tmp_path_factory.mktemp("models")))
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +53,17 @@ def rows(folder, name="arena.csv"):
         return list(csv.DictReader(file))
 
 
-def test_every_rule_meets_the_same_calls_start_temperature_and_random_numbers(kit, monkeypatch):
+def cell(task=PARITY, rule="one-way", settings=TINY, nfe=4, seed=0, knobs=None):
+    entry = entries()[rule]
+    return settings.cell(task, entry, nfe=nfe, seed=seed, knobs=entry.knobs[0] if knobs is None else knobs)
+
+
+# Fairness ----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_meets_the_same_calls_start_temperature_and_random_numbers(models, monkeypatch):
     """No rule scores better by skipping calls, sampling colder or starting elsewhere: all that reaches the loop is compared."""
-    task, seen = TASKS["parity"], []
+    seen = []
 
     def spy(denoiser, rule, x, steps, **settings):
         trace = refine(denoiser, rule, x, steps, **settings)
@@ -54,16 +72,17 @@ def test_every_rule_meets_the_same_calls_start_temperature_and_random_numbers(ki
         )
         return trace
 
-    monkeypatch.setattr(ardm.experiments.match, "refine", spy)
+    monkeypatch.setattr(ardm.experiments.play, "refine", spy)
     found = {}
-    for contestant in CONTESTANTS.values():
-        scheduled = [{**contestant.grid[0], **when} for when in SCHEDULES if contestant.schedule]
-        for knobs in (*contestant.grid, *scheduled):
-            row = play(task, kit, contestant, knobs, nfe=6, seed=3, count=10)
-            found[contestant.name] = (row["calls"], row["start"])
-    assert len(seen) >= len(CONTESTANTS)
+    for entry in entries().values():
+        scheduled = [{**entry.knobs[0], **when} for when in SCHEDULES if entry.scheduled]
+        parts = TINY.training(PARITY, entry, 0).parts(models)
+        for knobs in (*entry.knobs, *scheduled):
+            row = play(PARITY, entry, parts, knobs, nfe=6, seed=3, count=10)
+            found[entry.name] = (row["calls"], row["start"])
+    assert len(seen) >= len(entries())
     x, steps, settings, fixed, _ = seen[0]
-    assert settings == {"seed": 3}  # no temperature, no top_k, no patience: the loop's defaults for all
+    assert settings == {"seed": 3}  # no temperature, no patience, no first row: the loop's defaults for all
     for other in seen:
         assert torch.equal(other[0], x) and torch.equal(other[3], fixed)
         assert other[1] == steps == 6
@@ -72,93 +91,48 @@ def test_every_rule_meets_the_same_calls_start_temperature_and_random_numbers(ki
     assert len(set(found.values())) == 1
 
 
-def test_no_gate_and_no_rule_changes_the_denoiser(kit):
-    before = {k: v.clone() for k, v in kit.denoiser().state_dict().items()}
-    for name in GATES:
-        kit.gates(name)
-    after = kit.denoiser().state_dict()
+def test_no_gate_and_no_rule_changes_the_denoiser(models):
+    recipe = TINY.recipe(PARITY, 0)
+    before = {k: v.clone() for k, v in models.denoiser(recipe).state_dict().items()}
+    gates = [models.gate(TINY.gate_recipe(PARITY, gate, 0), recipe) for gate in GATES.values()]
+    after = models.denoiser(recipe).state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
-    assert not any(gate.training for gate in (kit.gates(name)[name] for name in GATES))
+    assert not any(gate.training for gate in gates)
 
 
-def test_every_rule_of_the_field_competes_once_and_says_where_it_is_from():
-    names = list(CONTESTANTS)
-    assert len(names) == len(set(names)) >= 35
-    field = (
-        "left-to-right one-way max-prob margin entropy-bounded fixed uniform all-resample Mask-Predict cap rescale conf loop P2 "
-        "PRISM T2T low-prob logit-diff informed DDPD final-token linear noisy-OR product logit-sum p=u hide shuffled random oracle"
-    )
-    for word in field.split():
-        assert any(word in name for name in names), word
-    for contestant in CONTESTANTS.values():
-        assert contestant.source
-        assert "," not in contestant.name  # the command line separates by commas
-        assert contestant.gate is None or contestant.gate in GATES
-        assert contestant.like is None or contestant.like in CONTESTANTS
-    with pytest.raises(InputError, match="no rule 'magic'"):
-        choose(["magic"])
+def test_the_autoregressive_model_plays_one_call_a_token_alone():
+    named = entries()
+    assert [nfe for nfe in (4, 8, 16) if plays(PARITY, named["autoregressive"], nfe)] == [8]
+    assert not plays(TASKS["agreement-repair"], named["one-way"], 8)  # it could not change a token
+    assert plays(TASKS["sudoku9-infill"], named["one-way"], 8)
+    assert plays(TASKS["agreement-repair"], named["oracle hide"], 8)
+    assert not plays(TASKS["text8"], named["oracle hide"], 8)  # nobody knows what is wrong in real text
+    assert not plays(TASKS["text8"], named["ReMDM conf"], 8) and plays(TASKS["text8-10m"], named["ReMDM conf"], 64)
 
 
-def test_gates_trained_before_a_field_was_added_keep_their_file_names(tmp_path):
-    """The names that a first run of the paper profile gave; a recipe with a younger field changed has another."""
-    kit = Kit(TASKS["sudoku"], Settings(), 0, tmp_path)
-    assert {name: kit.file(name).stem for name in ("linear", "mismatch", "ratio", "hidden", "final")} == {
-        "linear": "d71ae8f7c29c-linear-c87041bee338",
-        "mismatch": "d71ae8f7c29c-mismatch-77607f05e48f",
-        "ratio": "d71ae8f7c29c-ratio-498ff020ce6e",
-        "hidden": "d71ae8f7c29c-hidden-e91e41ca4b47",
-        "final": "d71ae8f7c29c-final-bff7b7baf0b4",
+def test_each_rule_says_whether_it_plays_the_long_tasks():
+    """Those of the first tables, written out: the rules of the field that were best elsewhere, this book's, and the controls."""
+    assert {entry.name for entry in entries().values() if plays(TASKS["sudoku9-infill"], entry, 8)} == {
+        *("left-to-right", "one-way", "max-prob", "margin", "fixed schedule", "uniform refinement", "all-resample"),
+        *("Mask-Predict", "ReMDM cap", "P2-self", "PRISM head", "T2T threshold", "T2M low-prob", "informed corrector"),
+        *("document's gate", "learned noisy-OR in place", "learned p=u in place", "learned hide mismatch"),
+        *("learned hide ratio", "attentive hide ratio", "shuffled gate", "random gate", "oracle hide"),
     }
-    recipe = kit.settings.gate_recipe(kit.task, "ratio", 0)
-    assert digest(recipe.choices) == "498ff020ce6e"
-    others = {digest(replace(recipe, **change).choices) for change in ({"width": 16}, {"hidden": False}, {"seed": 1})}
-    assert len(others - {"498ff020ce6e"}) == 3
 
 
-def test_cells_played_before_a_field_was_added_keep_their_file_names(tmp_path):
-    """The names that a run of the paper profile gave before recipes had a precision."""
-    names = [
-        ardm.experiments.arena.Job(*at, 0, (), Settings(), tmp_path).file.stem
-        for at in (("agreement", "one-way", 8), ("sudoku9-infill", "Mask-Predict", 16))
-    ]
-    assert names == ["6b5704d93a1e", "532771a9b15e"]
-
-
-class Planned(Exception):
-    """Raised instead of playing."""
-
-
-def planned(monkeypatch, settings, folder, until):
-    """What an arena would do, phase by phase, up to one; nothing is done."""
-    phases = {}
-
-    def note(pool, what, do, jobs, say):
-        phases[what] = list(jobs)
-        if what == until:
-            raise Planned
-
-    monkeypatch.setattr(ardm.experiments.arena, "_all", note)
-    with pytest.raises(Planned):
-        arena(settings, folder, jobs=1)
-    return phases
-
-
-def test_by_default_the_arena_plays_its_ten_tasks_and_no_ladder(monkeypatch, tmp_path):
-    cells = planned(monkeypatch, Settings(seeds=1, tuning=0), tmp_path, "cells")["cells"]
-    assert {job.task for job in cells} == {
+def test_by_default_the_arena_plays_its_ten_tasks_and_no_ladder():
+    assert {task.name for task, *_ in Settings().matches()} == {
         *("agreement", "sudoku", "brackets", "addition", "parity", "agreement-repair", "agreement-own"),
         *("sudoku9-infill", "sudoku9-repair", "text8"),
     }
 
 
-def test_the_scale_profile_trains_one_denoiser_a_rung_and_tunes_at_the_calls_that_it_plays(monkeypatch, tmp_path):
-    phases = planned(monkeypatch, PROFILES["scale"], tmp_path, "searches")
-    rungs = [f"agreement-{rung}" for rung in ("16", "32", "64", "narrow", "wide")]
-    assert sorted(part.task for part in phases["denoisers"]) == rungs
-    assert len(phases["gates"]) == 5 * 5  # rungs, trainings
-    searched = {(job.task, job.rule, job.nfe) for job in phases["searches"]}
+def test_the_scale_profile_trains_one_denoiser_a_rung_and_tunes_at_the_calls_that_it_plays():
+    searches, trainings = _planned(PROFILES["scale"])
+    assert len([one for one in trainings if one.gate is None]) == 5  # rungs
+    assert len([one for one in trainings if one.gate is not None]) == 5 * 5  # rungs, trainings
     for rule in ("attentive hide ratio", "T2M low-prob", "oracle hide"):
-        calls = {(task, nfe) for task, name, nfe in searched if name == rule}
+        calls = {(search.task.name, search.nfe) for search in searches if search.rule == rule}
         assert {nfe for task, nfe in calls if task == "agreement-64"} == {16, 32}
         assert {nfe for task, nfe in calls if task == "agreement-16"} == {4, 8}
         assert len(calls) == 10
@@ -166,23 +140,19 @@ def test_the_scale_profile_trains_one_denoiser_a_rung_and_tunes_at_the_calls_tha
 
 @pytest.mark.skipif(locate("text8") is None, reason="text8 is not here")
 def test_every_rule_of_the_gpu_profile_plays_its_task_with_a_small_model(tmp_path):
-    settings = replace(PROFILES["scale-gpu"], denoiser_steps=2, gate_steps=2)
+    settings = replace(PROFILES["scale-gpu"], denoiser_steps=2, gate_steps=2, count=8)
     task = TASKS[settings.tasks[0]]
     task = replace(task, recipe=replace(task.recipe, length=32, width=16, depth=1, heads=2, batch=4))
-    kit = Kit(task, settings, 1, tmp_path)
-    rules = [CONTESTANTS[rule] for rule in settings.rules if plays(task, CONTESTANTS[rule], 4)]
-    assert len(rules) == len(settings.rules) - 1  # no oracle knows what is wrong in real text
-    for contestant in rules:
-        row = play(task, kit, contestant, contestant.grid[0], nfe=4, seed=1, count=4)
+    models = Loaded(Store(tmp_path))
+    rules = [rule for rule in settings.rules if plays(task, entries()[rule], 4)]
+    assert len(rules) == len(settings.rules) - 1  # all but the oracle
+    for rule in rules:
+        row = cell(task, rule, settings, seed=1).run(models)
         assert row["calls"] == 4 and 0 <= row["quality"] <= 1
-    assert "bfloat16" in (tmp_path / kit.file("denoiser").name).read_bytes().decode("latin-1")
+    assert {facts_of(path)["recipe"].get("precision", "bfloat16") for path in tmp_path.glob("*.safetensors")} == {"bfloat16"}
 
 
-def test_the_autoregressive_model_plays_one_call_a_token_alone():
-    task = TASKS["parity"]
-    assert [nfe for nfe in (4, 8, 16) if plays(task, CONTESTANTS["autoregressive"], nfe)] == [8]
-    assert not plays(TASKS["agreement-repair"], CONTESTANTS["one-way"], 8)  # it could not change a token
-    assert plays(TASKS["agreement-repair"], CONTESTANTS["oracle hide"], 8)
+# What a table says -------------------------------------------------------------------------------------------------------
 
 
 def test_a_small_arena_whole(played):
@@ -198,11 +168,12 @@ def test_a_small_arena_whole(played):
         assert 0 <= float(row["quality"]) <= 1
         assert int(row["outcomes"], 16).bit_count() == round(12 * float(row["quality"]))
     assert len({r["start"] for r in table if r["rule"] != REAL and r["seed"] == "0"}) == 1
+    assert len({r["key"] for r in table}) == len(table) == 24
     tried = rows(folder, "tuning.csv")
     for name in ("ReMDM cap", "attentive hide ratio"):
         mine = [r for r in tried if r["rule"] == name and r["nfe"] == "4"]
         best, left = {"knobs": "{}"}, list(mine)
-        for stage in CONTESTANTS[name].stages:  # the writing order is tried with the best of the rule's own settings
+        for stage in entries()[name].stages:  # the writing order is tried with the best of the rule's own settings
             now, left = left[: len(stage)], left[len(stage) :]
             assert [json.loads(r["knobs"]) for r in now] == [json.loads(best["knobs"]) | choice for choice in stage]
             best = min(now, key=lambda r: float(r["loss"]))
@@ -210,105 +181,323 @@ def test_a_small_arena_whole(played):
         assert {r["knobs"] for r in table if r["rule"] == name and r["nfe"] == "4"} == {best["knobs"]}
     chosen = {(r["nfe"], r["knobs"]) for r in table if r["rule"] == "attentive hide ratio"}
     assert {(r["nfe"], r["knobs"]) for r in table if r["rule"] == "shuffled gate"} == chosen
-    facts = json.loads((folder / "arena.json").read_text())
-    assert facts["provenance"]["torch"] == torch.__version__.split("+")[0]
-    assert facts["settings"]["count"] == 12
     assert said[-1].startswith("cells: 24 of 24")
 
 
-def test_every_rule_that_writes_on_a_schedule_is_tuned_over_the_same_ones():
-    """A rule has an order of writing exactly when its order is tuned, so that none of them alone has the better one."""
-    gates = dict.fromkeys(GATES, OverwriteGate(LinearHead()))
-    start = Start(torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4, dtype=torch.bool), wrong=lambda x: x > 0)
-    for contestant in CONTESTANTS.values():
-        rule = contestant.make(gates, start, **contestant.grid[0]) if contestant.name != "document's gate" else None
-        assert contestant.schedule == hasattr(getattr(rule, "rule", rule), "order") or contestant.like, contestant.name
-        assert (SCHEDULES in contestant.stages) == contestant.schedule
-    assert len(SCHEDULES) == 9 and SCHEDULES[0] == {"order": "random", "written_by": 0.6}
-
-
-def test_a_setting_can_be_tried_on_every_training(played):
-    """The mean over both denoisers, each on its half of the texts; on a task with one denoiser the first alone."""
+def test_a_cell_is_what_a_run_by_hand_gives(played):
+    """Parity by counting ones, the sampler called directly: nothing of cells, tasks or scores is used."""
     settings, folder, _ = played
-    both = replace(settings, tune_all=True)
-    job = ardm.experiments.arena.Job("parity", "ReMDM cap", 4, 0, None, both, folder)
-    assert job.file != replace(job, settings=settings).file
-    ardm.experiments.arena._work(job)
-    tried = json.loads(job.file.read_text())["tried"]
-    rule = CONTESTANTS["ReMDM cap"]
-    for row, knobs in zip(tried, rule.grid, strict=True):
-        kits = [Kit(TASKS["parity"], settings, seed, folder / "models") for seed in (0, 1)]
-        halves = [play(TASKS["parity"], kit, rule, knobs, nfe=4, seed=ardm.experiments.arena.TUNING_SEED, count=3) for kit in kits]
-        assert row["quality"] == pytest.approx(sum(half["quality"] for half in halves) / 2)
-        assert row["count"] == 6
-    assert (len(both.tuners(TASKS["parity"])), len(both.tuners(TASKS["text8"])), len(settings.tuners(TASKS["parity"]))) == (
-        2,
-        1,
-        1,
-    )
-
-
-def test_other_texts_are_other_texts_of_the_same_trainings(played):
-    settings, folder, _ = played
-    new = replace(settings, texts_from=50)
-    jobs = [ardm.experiments.arena.Job("parity", "one-way", 4, 1, (), one, folder) for one in (settings, new)]
-    assert jobs[0].file != jobs[1].file
-    kit = Kit(TASKS["parity"], settings, 1, folder / "models")
-    row = play(TASKS["parity"], kit, CONTESTANTS["one-way"], {}, nfe=4, seed=51, count=12)
-    ardm.experiments.arena._work(jobs[1])
-    stored = json.loads(jobs[1].file.read_text())
-    assert (stored["seed"], stored["outcomes"]) == (1, row["outcomes"])
-    assert Kit(TASKS["parity"], new, 1, folder / "models").file("denoiser") == kit.file("denoiser")
-
-
-def test_a_cell_is_what_a_run_by_hand_gives(played, tmp_path):
-    settings, folder, _ = played
-    kit = Kit(TASKS["parity"], settings, 1, folder / "models")
-    row = play(TASKS["parity"], kit, CONTESTANTS["one-way"], {}, nfe=4, seed=1, count=12)
+    denoiser = Store(folder / "models").denoiser(settings.recipe(PARITY, 1))
+    entry = entries()["one-way"]
+    trace = refine(denoiser, entry.make(), blank(12, 8, 2), 4, seed=1)
+    even = (trace.x.sum(1) % 2 == 0).tolist()
     stored = next(r for r in rows(folder) if (r["rule"], r["nfe"], r["seed"]) == ("one-way", "4", "1"))
-    for name in ("quality", "loss", "words", "overwrites", "settled"):
-        assert float(stored[name]) == pytest.approx(row[name], rel=1e-5)
-    assert stored["outcomes"] == row["outcomes"]
+    assert stored["outcomes"] == f"{int(''.join(str(int(bit)) for bit in even), 2):03x}"
+    assert float(stored["quality"]) == pytest.approx(sum(even) / 12, abs=1e-6)
+    assert float(stored["words"]) == pytest.approx(abs(trace.x.double().mean().item() - 0.5), abs=1e-6)
+    assert float(stored["settled"]) == pytest.approx(trace.settled.double().mean().item(), abs=1e-5)
+
+
+def test_a_table_says_of_which_code_and_machines_its_cells_are_and_what_all_of_it_took(played, tmp_path):
+    """One cell and one search came from another commit, an hour each: the table counts them there, whoever writes it."""
+    settings, folder, _ = played
+    shutil.copytree(folder, tmp_path / "copy")
+    folder = tmp_path / "copy"
+    before = json.loads((folder / "arena.json").read_text())
+    assert [(one["cells"], one["searches"]) for one in before["provenance"]] == [(24, 6)]
+    assert before["provenance"][0]["torch"] == torch.__version__.split("+")[0]
+    assert before["settings"]["count"] == 12
+    assert before["training_seconds"] == round(
+        sum(facts_of(path)["seconds"] for path in (folder / "models").glob("*.safetensors"))
+    )
+    kept = {path: json.loads(path.read_text()) for path in (folder / "cells").rglob("*.json")}
+    for wanted, kind in (("one-way", Cell), ("ReMDM cap", Search)):
+        path = next(p for p, k in kept.items() if k["made"]["rule"] == wanted and ("tuners" in k["made"]) == (kind is Search))
+        told = kept[path]
+        told["provenance"]["commit"], told["seconds"] = "0123456789ab", 3600.0
+        path.write_text(json.dumps(told))
+    arena(settings, folder, jobs=1, say=lambda _: None)
+    after = json.loads((folder / "arena.json").read_text())
+    counts = {one["commit"]: (one["cells"], one["searches"]) for one in after["provenance"]}
+    assert counts == {before["provenance"][0]["commit"]: (23, 5), "0123456789ab": (1, 1)}
+    assert sum(one["trainings"] for one in after["provenance"]) == len(list((folder / "models").glob("*.safetensors")))
+    assert after["playing_seconds"] >= 3600 and after["search_seconds"] >= 3600
+    assert after["key"] == before["key"]
 
 
 def test_an_interrupted_arena_goes_on_where_it_stopped(played):
     """One cell is removed: only that one is played again, and the table is the same but for its seconds."""
     settings, folder, _ = played
     before, cells = rows(folder), sorted((folder / "cells").rglob("*.json"))
-    lost = next(c for c in cells if json.loads(c.read_text()).get("rule") == "one-way")
+    lost = next(c for c in cells if json.loads(c.read_text())["made"]["rule"] == "one-way")
     times = {c: c.stat().st_mtime_ns for c in cells if c != lost}
     lost.unlink()
     said = []
     arena(settings, folder, jobs=1, say=said.append)
-    assert said == [s for s in said if s.startswith(("denoisers", "gates"))] + [said[-1]]
-    assert said[-1].startswith("cells: 1 of 1")
+    assert len(said) == 1 and said[0].startswith("cells: 1 of 1")
     assert {c: c.stat().st_mtime_ns for c in times} == times
-    strip = lambda table: [{k: v for k, v in r.items() if k != "seconds"} for r in table]  # noqa: E731
-    assert strip(rows(folder)) == strip(before)
+    strip = [[{k: v for k, v in r.items() if k != "seconds"} for r in table] for table in (rows(folder), before)]
+    assert strip[0] == strip[1]
 
 
-def test_a_failed_cell_is_named_and_the_others_are_kept(played, monkeypatch):
+def test_a_table_knows_when_it_is_stale(played, tmp_path):
+    _, folder, _ = played
+    for name in ("arena.csv", "arena.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    assert stale("arena", tmp_path) == []
+    made, table = json.loads((tmp_path / "arena.json").read_text()), (tmp_path / "arena.csv").read_text()
+    row = rows(folder)[3]
+    (tmp_path / "arena.csv").write_text(table.replace(row["key"], "0" * 16))
+    assert stale("arena", tmp_path) == [
+        f"the cells: 1 of 24 are others than today, such as parity {row['rule']} {row['nfe']} {row['seed']}"
+    ]
+    (tmp_path / "arena.csv").write_text("\n".join(table.splitlines()[:-1]) + "\n")
+    assert any(why.startswith("the cells: 1 of 24") for why in stale("arena", tmp_path))
+    (tmp_path / "arena.csv").write_text(table)
+    for change, why in (
+        ({"settings": {**made["settings"], "count": 13}}, "the cells: 24 of 24"),
+        ({"settings": {**made["settings"], "tuning": 7}}, "other searches"),
+        ({"code": {**made["code"], "one-way": "0" * 16}}, "the code: 1 of 7 are others than today, such as one-way"),
+        ({"versions": {**made["versions"], "torch": "1.0"}}, "the versions: 1 of 3 are others than today, such as torch"),
+    ):
+        (tmp_path / "arena.json").write_text(json.dumps(made | change))
+        assert any(reason.startswith(why) for reason in stale("arena", tmp_path)), why
+
+
+# Keys --------------------------------------------------------------------------------------------------------------------
+
+
+def code_of(monkeypatch, module, change):
+    """The package as if the source of one module were another."""
+    true = fingerprint.source
+    monkeypatch.setattr(fingerprint, "source", lambda path: change(true(path)) if path.stem == module else true(path))
+    fingerprint.code.cache_clear()
+
+
+@pytest.fixture
+def other_code(monkeypatch):
+    yield lambda module: code_of(monkeypatch, module, lambda text: text + "\nx = 1")
+    monkeypatch.undo()
+    fingerprint.code.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("module", "again"),
+    [
+        ("one_way", {"one-way"}),
+        ("hide", {"hide"}),
+        ("sampling", {"one-way", "hide", "real", "search"}),
+        ("scores", {"one-way", "hide", "real", "search"}),
+        ("fidelity", {"one-way", "hide", "real", "search"}),
+        ("play", {"one-way", "hide", "real", "search"}),
+        ("remdm", {"search"}),
+        ("tasks", set()),
+        ("profiles", set()),
+        ("arena", set()),
+        ("cells", set()),
+        ("results", set()),
+        ("figures", set()),
+    ],
+)
+def test_a_cell_is_named_by_the_code_that_it_runs_and_by_no_other(other_code, module, again):
+    jobs = {
+        "one-way": cell(),
+        "hide": replace(cell(rule="linear gate hide"), training=cell().training),  # the gate's own code is in the gate's key
+        "real": Reference(task=PARITY, seed=0, texts=0, count=12),
+        "search": TINY.search(PARITY, entries()["ReMDM cap"], 4),
+    }
+    before = {name: job.key for name, job in jobs.items()}
+    other_code(module)
+    after = {name: replace(job).key for name, job in jobs.items()}  # a copy that has no key yet
+    assert {name for name in jobs if before[name] != after[name]} == again
+
+
+def test_a_cell_is_named_by_all_that_decides_it():
+    gated = cell(rule="attentive hide ratio")
+    others = [
+        gated,
+        cell(rule="learned hide ratio", knobs=dict(gated.knobs)),
+        cell(rule="attentive hide ratio", knobs={**dict(gated.knobs), "budget": 3}),
+        cell(rule="attentive hide ratio", nfe=5),
+        cell(rule="attentive hide ratio", seed=1),
+        cell(rule="attentive hide ratio", settings=replace(TINY, count=13)),
+        cell(rule="attentive hide ratio", settings=replace(TINY, texts_from=50)),
+        cell(rule="attentive hide ratio", settings=replace(TINY, denoiser_steps=21)),
+        cell(rule="attentive hide ratio", settings=replace(TINY, gate_steps=4)),
+        cell(replace(PARITY, score_by=LawFidelity(counted="1")), rule="attentive hide ratio"),
+        cell(replace(PARITY, name="odd"), rule="attentive hide ratio"),
+        cell(replace(PARITY, gate_share=0.5), rule="attentive hide ratio"),
+        replace(gated, training=Training(gated.training.denoiser, replace(gated.training.gate, rate=1e-3))),
+    ]
+    assert len({one.key for one in others}) == len(others)
+    for same in (
+        replace(TINY, tuning=3),
+        replace(TINY, rules=("one-way",)),
+        replace(TINY, seeds=9),
+        replace(TINY, tune_all=True),
+    ):
+        assert cell(rule="attentive hide ratio", settings=same).key == gated.key
+    for same in (replace(PARITY, title="bits"), replace(PARITY, nfe=(4,))):
+        assert cell(same, rule="attentive hide ratio").key == gated.key
+
+
+def test_what_decides_a_table_column_changes_the_file(tmp_path):
+    """The counted word decides the loss, so that a cell with another one lies elsewhere."""
+    task = TASKS["agreement"]
+    files = {cell(replace(task, score_by=LawFidelity(counted=word))).file(tmp_path) for word in (None, ".", "a")}
+    assert len(files) == 3
+
+
+RUN = """
+import sys
+from pathlib import Path
+from ardm.experiments.arena import CellsFailed, arena
+from ardm.experiments.cells import Settings
+settings = Settings(
+    tasks=("parity",), rules=("one-way", "all-resample"), nfe=(4,), seeds=1, count=4, tuning=0, denoiser_steps=3
+)
+try:
+    arena(settings, Path(sys.argv[1]), jobs=1)
+except CellsFailed as error:
+    print("FAILED", error)
+"""
+
+
+def test_no_table_outlives_its_code(tmp_path):
+    """A copy of the package is edited. A comment and a docstring: nothing is played. A rule that raises: it is played, and says so,
+    and the line that it gives says the same; the other rule is left alone.
+    """
+    shutil.copytree(ROOT / "ardm", tmp_path / "ardm", ignore=shutil.ignore_patterns("models", "results", "__pycache__"))
+    where = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    rule = tmp_path / "ardm" / "method" / "rules" / "one_way.py"
+
+    def run(*command):
+        done = subprocess.run(command, cwd=tmp_path, env=where, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    first = run(sys.executable, "-c", RUN, "out")
+    assert "cells: 3 of 3" in first and "denoisers: 1 of 1" in first, first
+    table = (tmp_path / "out" / "arena.csv").read_bytes()
+
+    head = "    def __call__(self, step: Step, chance: Chance) -> Action:\n"
+    text = rule.read_text()
+    assert head in text
+    rule.write_text(text.replace(head, head + '        """Another docstring."""\n        # and a comment\n'))
+    assert run(sys.executable, "-c", RUN, "out") == ""
+    assert (tmp_path / "out" / "arena.csv").read_bytes() == table
+
+    rule.write_text(text.replace(head, head + '        raise ArithmeticError("this rule is broken")\n'))
+    told = run(sys.executable, "-c", RUN, "out")
+    assert "FAILED 1 of 1 cells failed" in told
+    assert "one-way on parity, 4 calls, seed 0: ArithmeticError: this rule is broken" in told
+    line = next(line for line in told.splitlines() if line.strip().startswith("python -c"))
+    alone = run("bash", "-c", line.replace("python", sys.executable, 1))
+    assert "one_way.py" in alone and alone.strip().endswith("ArithmeticError: this rule is broken")
+
+
+# Tuning ------------------------------------------------------------------------------------------------------------------
+
+
+def test_with_tune_all_every_denoiser_tries_a_setting_on_texts_of_its_own(models):
+    """Seven texts for two denoisers: four and three, of different seeds, all different, and in the mean each weighs the same."""
+    task, rule = TASKS["agreement-repair"], entries()["ReMDM cap"]
+    settings = replace(TINY, tune_all=True, tuning=7, denoiser_steps=2)
+    search = settings.search(task, rule, 4)
+    assert [(training.denoiser.seed, seed, count) for training, seed, count in search.tuners] == [
+        (0, TUNING, 4),
+        (1, TUNING + 1, 3),
+    ]
+    starts = [task.start(count, seed=seed).x for _, seed, count in search.tuners]
+    assert len(torch.cat(starts).unique(dim=0)) == 7
+    tried = search.run(models)["tried"]
+    for row, knobs in zip(tried, rule.knobs, strict=True):
+        each = [
+            play(task, rule, training.parts(models), knobs, nfe=4, seed=seed, count=count)
+            for training, seed, count in search.tuners
+        ]
+        assert row["loss"] == pytest.approx((4 * each[0]["loss"] + 3 * each[1]["loss"]) / 7)
+        assert row["overwrites"] == pytest.approx((4 * each[0]["overwrites"] + 3 * each[1]["overwrites"]) / 7)
+        assert row["count"] == 7
+    assert search.key != replace(settings, tune_all=False).search(task, rule, 4).key
+
+
+def test_who_tunes():
+    rule = entries()["ReMDM cap"]
+    every = replace(TINY, tune_all=True, seeds=5, tuning=60)
+    assert [count for *_, count in every.search(PARITY, rule, 4).tuners] == [12] * 5
+    assert [count for *_, count in every.search(TASKS["text8"], rule, 8).tuners] == [30]  # one denoiser, half of the texts
+    assert [count for *_, count in replace(every, tune_all=False).search(PARITY, rule, 4).tuners] == [60]
+    assert [count for *_, count in replace(every, tuning=3).search(PARITY, rule, 4).tuners] == [1] * 3
+    assert TINY.search(PARITY, entries()["one-way"], 4) is None and replace(TINY, tuning=0).search(PARITY, rule, 4) is None
+    assert TINY.search(PARITY, rule, 64) == TINY.search(PARITY, rule, 16)  # tuned up to 16 calls
+    assert TINY.search(PARITY, entries()["shuffled gate"], 4).rule == "attentive hide ratio"
+
+
+def test_texts_that_are_played_are_never_those_that_knobs_are_chosen_on():
+    for named in PROFILES.values():
+        profile = replace(named, rules=("T2M low-prob", "attentive hide ratio"))
+        searches, _ = _planned(profile)
+        chosen = {seed for search in searches for _, seed, _ in search.tuners}
+        shown = {one.texts for one in profile.cells({})}
+        assert not chosen & shown
+    with pytest.raises(InputError, match="texts_from=9999"):
+        Settings(texts_from=9999)
+
+
+def test_other_texts_are_other_texts_of_the_same_trainings(models):
+    one, other = (cell(settings=replace(TINY, texts_from=seed), seed=1) for seed in (0, 50))
+    assert (one.training, one.at) == (other.training, other.at)
+    assert one.key != other.key and (one.texts, other.texts) == (1, 51)
+    assert one.run(models)["outcomes"] != other.run(models)["outcomes"]
+
+
+# Failures ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_cell_is_named_and_the_others_are_kept(played):
     settings, folder, _ = played
     broken = replace(settings, rules=("uniform refinement",), nfe=(4,), tuning=0)
-    bad, good = (ardm.experiments.arena.Job("parity", "uniform refinement", 4, s, (("rate", 0.5),), broken, folder).file for s in (1, 0))
+    bad, good = (cell(rule="uniform refinement", settings=broken, seed=seed).file(folder / "cells") for seed in (1, 0))
     bad.mkdir(parents=True)  # a file cannot be put here
-    monkeypatch.setattr(ardm.experiments.arena, "_missing", list)
-    with pytest.raises(RunFailed, match=r"1 of 4 cells failed.*uniform refinement on parity, 4 calls, seed 1"):
+    with pytest.raises(
+        CellsFailed, match=r"1 of 2 cells failed[^\n]*\nuniform refinement on parity, 4 calls, seed 1: .*\n  python -c"
+    ):
         arena(broken, folder, jobs=1, say=lambda _: None)
     assert good.is_file()
+    bad.rmdir()
 
 
-def test_bad_settings_are_named_before_anything_runs(tmp_path, capsys):
-    for arguments, word in (
-        (["--tasks", "chess"], "no task 'chess'"),
-        (["--tasks", "agreement-64,text8-85m", "--rules", "autoregressive"], "nothing to play"),  # known, though by name alone
-        (["--rules", "one-way,magic"], "no rule 'magic'"),
-        (["--nfe", "4,none"], "'none'"),
-        (["--nfe", "0"], "nfe=0"),
-        (["--seeds", "0"], "seeds=0"),
-        (["--rules", "autoregressive", "--nfe", "5"], "nothing to play"),
-        (["--jobs", "0"], "jobs=0"),
+def test_one_job_is_done_again_by_its_key(played):
+    settings, folder, _ = played
+    searches, trainings = _planned(settings)
+    stored = next(r for r in rows(folder) if (r["rule"], r["nfe"], r["seed"]) == ("ReMDM cap", "8", "1"))
+    assert again(settings, folder, stored["key"])["outcomes"] == stored["outcomes"]
+    search = next(one for one in searches if isinstance(one, Search) and one.rule == "ReMDM cap")
+    kept = json.loads(search.file(folder / "cells").read_text())["result"]
+    assert again(settings, folder, search.key)["best"] == kept["best"]
+    assert again(settings, folder, trainings[0].key).denoiser is not None
+    with pytest.raises(InputError, match="no job 'ab'"):
+        again(settings, folder, "ab")
+
+
+def test_bad_settings_are_named_before_anything_runs(tmp_path):
+    for make, why in (
+        (lambda: Settings(tasks=("chess",)), "no task 'chess'"),
+        (lambda: Settings(rules=("one-way", "magic")), "no rule 'magic'"),
+        (lambda: Settings(nfe=(4, 0)), "nfe=0"),
+        (lambda: Settings(seeds=0), "seeds=0"),
+        (lambda: Settings(tuning=-1), "tuning=-1"),
+        (lambda: arena(TINY, tmp_path / "a", jobs=0), "jobs=0"),
+        (lambda: arena(Settings(tasks=("agreement-64",), rules=("autoregressive",)), tmp_path / "a"), "nothing to play"),
+        (lambda: arena(Settings(rules=("autoregressive",), nfe=(5,)), tmp_path / "a"), "nothing to play"),
+        (lambda: choose(["magic"]), "no rule 'magic'"),
     ):
-        assert main(["arena", "--out", str(tmp_path / "a"), *arguments]) == 2
-        assert word in capsys.readouterr().err
+        with pytest.raises(InputError, match=why):
+            make()
     assert not (tmp_path / "a").exists()
+
+
+def test_every_cell_of_a_profile_is_a_cell_once():
+    cells = PROFILES["final"].cells({})
+    assert len({one.key for one in cells}) == len(cells)
+    assert {type(one) for one in cells} == {Cell, Reference}

@@ -5,9 +5,19 @@ from itertools import product
 import pytest
 import torch
 
-from ardm.worlds.fidelity import Fidelity, count_distribution, fidelity, fidelity_floor, pair_distribution
-from ardm.worlds.laws import Law, addition, agreement, dyck, markov, parity, permutation
 from ardm.base.errors import InputError
+from ardm.worlds.fidelity import (
+    Fidelity,
+    count_distribution,
+    fidelity,
+    fidelity_floor,
+    pair_distribution,
+    sequence_distance,
+    sequence_floor,
+    unigram_distance,
+    unigram_floor,
+)
+from ardm.worlds.laws import Law, addition, agreement, dyck, markov, parity, permutation
 
 
 def everything(law: Law) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,3 +79,39 @@ def test_texts_of_the_law_score_their_floor():
     one = law.sample(1, seed=1).repeat(400, 1)  # valid, but always the same
     assert fidelity(one, law, ".").invalid == 0
     assert fidelity(one, law, ".").bound(floor) > 0.3
+
+
+def test_unigram_distance_by_hand():
+    """All texts of 5 tokens are 'det noun verb stop key': five copies of one text miss all but its five words."""
+    law = agreement(5)
+    x = law.encode("a bear rests . #animals").expand(7, 5)
+    exact = law.marginals().mean(0)
+    words = [law.words.index(w) for w in ("a", "bear", "rests", ".", "#animals")]
+    expected = sum(0.2 - exact[w].item() for w in words)
+    assert unigram_distance(x, law) == pytest.approx(expected, rel=1e-9)
+    assert exact[law.words.index("a")].item() == pytest.approx(0.1)
+
+
+def test_floor_falls_with_the_size_of_the_sample_and_is_met_by_the_law():
+    law = agreement(9)
+    small, large = unigram_floor(50, law), unigram_floor(800, law)
+    assert large == pytest.approx(small / 4, rel=0.25)  # 1 / sqrt(16)
+    assert unigram_distance(law.sample(800, seed=999), law) < 2 * large
+
+
+def test_masks_are_not_a_finished_sequence():
+    law = agreement(5)
+    with pytest.raises(InputError, match="masks"):
+        unigram_distance(torch.full((2, 5), law.vocab_size), law)
+
+
+def test_sequence_distance_by_hand():
+    """Dyck words of four brackets: (()) and ()(), one half each. Three of four right, all the first kind; one invalid."""
+    x = torch.tensor([[0, 0, 1, 1]] * 3 + [[1, 0, 1, 0]])
+    assert sequence_distance(x, dyck(4)) == pytest.approx((abs(3 / 4 - 1 / 2) + 1 / 4 + 1 / 2) / 2)
+    assert sequence_distance(torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1]]), dyck(4)) == pytest.approx(0)
+
+
+def test_sequence_floor_falls_as_one_over_the_root_of_the_sample():
+    few, many = sequence_floor(500, markov(4)), sequence_floor(8000, markov(4))
+    assert few / many == pytest.approx(4, rel=0.15)
