@@ -4,11 +4,13 @@ import pandas as pd
 import pytest
 import torch
 
-from ardm.experiments.contestants import CONTESTANTS
-from ardm.experiments.match import PROFILES, plays
-from ardm.experiments.results import RESULTS, best_rival, compare, effects, facts, outcomes, read, summary
-from ardm.experiments.tasks import TASKS, _packed
 from ardm.base.errors import InputError
+from ardm.experiments.cells import REAL, plays
+from ardm.experiments.profiles import PROFILES
+from ardm.experiments.results import RESULTS, best_rival, compare, effects, facts, outcomes, read, stale, summary
+from ardm.experiments.scores import packed
+from ardm.experiments.tasks import TASKS
+from ardm.method.rules import entries
 
 ROWS = [
     # task, rule, nfe, seed, count, quality, loss, outcomes
@@ -24,7 +26,7 @@ TABLE = pd.DataFrame(ROWS, columns=["task", "rule", "nfe", "seed", "count", "qua
 
 def test_outcomes_are_read_back():
     bits = torch.tensor([True, False, False, True, False])
-    assert torch.equal(outcomes(_packed(bits), 5), bits)
+    assert torch.equal(outcomes(packed(bits), 5), bits)
     assert torch.equal(outcomes("00", 5), torch.zeros(5, dtype=torch.bool))
     with pytest.raises(InputError, match="more than 3 texts"):
         outcomes("f", 3)
@@ -43,7 +45,35 @@ def test_summary_by_hand():
 def test_comparing_pairs_trainings():
     found = compare(TABLE, "a", "b").iloc[0]
     assert (found["value"], found["low"], found["high"]) == (0.25, 0.25, 0.25)  # .25 in both trainings
-    assert compare(TABLE, "a", "nobody").empty
+    mixed = TABLE.iloc[[1, 0, 3, 5, 4, 2]]  # the order of the rows says nothing
+    assert tuple(compare(mixed, "c", "a").iloc[0])[2:] == pytest.approx(
+        (0.5, 0.5 - 12.706 * 0.25, 0.5 + 12.706 * 0.25), abs=1e-2
+    )
+    elsewhere = pd.concat([TABLE, TABLE[TABLE["rule"] == "a"].assign(nfe=8)])
+    assert list(compare(elsewhere, "a", "b")["nfe"]) == [4]  # b was not played with 8 calls
+
+
+@pytest.mark.parametrize("pair", [("a", "b"), ("b", "a")])
+def test_a_missing_training_is_an_error_that_names_it(pair):
+    """On either side, as no row or as no number: never a NaN, which a verdict would read as "not better"."""
+    for table in (
+        TABLE.drop(index=3),
+        TABLE.assign(quality=TABLE["quality"].where(TABLE.index != 3)),
+    ):
+        with pytest.raises(InputError, match=r"on t with 4 calls: training 1 is missing"):
+            compare(table, *pair)
+    with pytest.raises(InputError, match="training is there twice"):
+        compare(pd.concat([TABLE, TABLE.iloc[[0]]]), *pair)
+
+
+def test_a_rule_that_no_table_knows_is_named_and_a_column_that_a_task_lacks_is_left_out():
+    with pytest.raises(InputError, match="no rule 'nobody'"):
+        compare(TABLE, "a", "nobody")
+    with pytest.raises(InputError, match="no rule 'nobody'"):
+        compare(TABLE, "nobody", "a")
+    two = pd.concat([TABLE.assign(pairs=0.5), TABLE.assign(task="u")])
+    assert list(compare(two, "a", "b", "pairs")["task"]) == ["t"]
+    assert list(compare(two, "a", "b")["task"]) == ["t", "u"]
 
 
 def test_the_best_rival_has_the_lowest_loss():
@@ -58,7 +88,6 @@ def test_effects_pair_each_variant_with_the_base_of_its_training():
         *(("base", "t", nfe, seed, q) for nfe, q in ((4, 0.1), (8, 0.5), (16, 0.75)) for seed in (1, 2)),
         ("width/16", "t", 8, 2, 0.75),  # in another order than the base
         ("width/16", "t", 8, 1, 0.25),
-        ("width/16", "t", 8, 3, 0.0),  # the base was not played from this training
         ("width/16", "t", 16, 1, 0.75),
         ("width/16", "t", 16, 2, 1.0),
     ]
@@ -68,6 +97,15 @@ def test_effects_pair_each_variant_with_the_base_of_its_training():
     )
     assert found.loc[("width/16", 8), "high"] == pytest.approx(12.706 * 0.25, abs=1e-2)  # t of one degree of freedom
     assert set(found["seeds"]) == {2} and set(found["axis"]) == {"calls", "width"}
+    columns = ["variant", "task", "nfe", "seed", "quality"]
+    for more, why in (
+        ([("width/16", "t", 8, 3, 0.0)], "width/16 and the base on t with 8 calls: training 3 is missing"),
+        ([("base", "t", 8, 3, 0.0)], "training 3 is missing"),
+        ([("base", "t", 4, 3, 0.0)], "training 3 is missing"),
+        ([("width/16", "u", 8, 1, 0.0)], "width/16 on u: the base was not played with 8 calls"),
+    ):
+        with pytest.raises(InputError, match=why):
+            effects(pd.DataFrame([*rows, *more], columns=columns))
 
 
 def test_a_missing_table_says_how_to_make_it(tmp_path):
@@ -91,41 +129,34 @@ def test_tables_are_read_by_name(tmp_path):
     assert facts(tmp_path, "scale") == {"settings": {"seeds": 2}}
 
 
-@pytest.mark.skipif(not RESULTS.is_dir(), reason="no published tables here")
-def test_the_published_tables_are_whole():
-    """Five trainings of every cell, one start for all rules of a task and seed, as many calls as said, the best setting played."""
-    table, made = read(), facts()
-    real = table["rule"] == "the law itself"
-    played = table[~real]
-    assert set(played.groupby(["task", "rule", "nfe"])["seed"].nunique()) == {made["settings"]["seeds"]} == {5}
-    assert (played["calls"] == played["nfe"]).all()
-    starts = played.groupby(["task", "seed"])["start"].nunique()
-    assert set(starts) == {1}
-    for name, part in played.groupby("task"):
-        task = TASKS[name]
-        expected = {c.name for c in CONTESTANTS.values() if any(plays(task, c, nfe) for nfe in task.nfe)}
-        assert set(part["rule"]) == expected, name
-    assert {4, 8, 16} <= set(played["nfe"])
-    tuning = read("tuning")
-    key = ["task", "rule", "nfe"]
-    chosen = played.groupby(key)["knobs"].first()
-    for at, tried in tuning.groupby(key):
-        assert tried.loc[tried["knobs"] == chosen[at], "loss"].min() <= tried["loss"].min() + 1e-5, at
+def test_a_table_without_keys_is_stale(tmp_path):
+    TABLE.to_csv(tmp_path / "final.csv", index=False)
+    (tmp_path / "final.json").write_text('{"settings": {"seeds": 2}}')
+    assert stale("final", tmp_path) == ["final.csv has no keys: it was made before cells had them"]
 
 
-@pytest.mark.parametrize("name", [name for name in ("final", "scale") if (RESULTS / f"{name}.csv").is_file()])
-def test_the_other_published_tables_are_those_of_their_profiles(name):
+PUBLISHED = [name for name in ("arena", "final", "scale") if (RESULTS / f"{name}.csv").is_file()]
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, *(["ablations"] if (RESULTS / "ablations.csv").is_file() else [])])
+def test_no_published_table_is_older_than_the_code(name):
+    assert stale(name) == []
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_table_is_that_of_its_profile_and_whole(name):
+    """Every training of every cell, one start for all rules of a task and seed, as many calls as said."""
     table, made = read(name), facts(name=name)
-    profile = PROFILES[name]
+    profile = PROFILES["paper" if name == "arena" else name]
     for setting in ("seeds", "count", "tuning", "tune_all", "texts_from", "tuned_up_to"):
         assert made["settings"][setting] == getattr(profile, setting), setting
-    played = table[table["rule"] != "the law itself"]
+    played = table[table["rule"] != REAL]
     cells = {
         (task, rule, nfe)
-        for task in profile.tasks
-        for rule in profile.rules
+        for task in profile.tasks or set(played["task"])
+        for rule in profile.rules or entries()
         for nfe in profile.nfe or TASKS[task].nfe
-        if plays(TASKS[task], CONTESTANTS[rule], nfe)
+        if plays(TASKS[task], entries()[rule], nfe)
     }
     seeds = played.groupby(["task", "rule", "nfe"])["seed"].agg(set)
     assert set(seeds.index) == cells and all(found == set(range(profile.seeds)) for found in seeds)
@@ -133,3 +164,15 @@ def test_the_other_published_tables_are_those_of_their_profiles(name):
         assert set(part["count"]) == {profile.texts(TASKS[task])}
     assert (played["calls"] == played["nfe"]).all()
     assert set(played.groupby(["task", "seed"])["start"].nunique()) == {1}
+    assert table["key"].is_unique and table["key"].str.fullmatch("[0-9a-f]{16}").all()
+    made_by = made["provenance"]
+    assert sum(one["cells"] for one in made_by) == len(table) and all(one["commit"] != "unknown" for one in made_by)
+
+
+@pytest.mark.skipif("arena" not in PUBLISHED, reason="no published tables here")
+def test_the_best_setting_is_played():
+    played, tuning, key = read(), read("tuning"), ["task", "rule", "nfe"]
+    chosen = played.dropna(subset="knobs").groupby(key)["knobs"].first()
+    for at, tried in tuning.groupby(key):
+        assert tried.loc[tried["knobs"] == chosen[at], "loss"].min() <= tried["loss"].min() + 1e-5, at
+    assert {"sudoku9-infill", "text8", "parity"} <= set(tuning["task"])
