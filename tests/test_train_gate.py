@@ -27,7 +27,7 @@ from ardm.worlds.laws import Oracle, agreement
 
 CPU = torch.device("cpu")
 SMALL = DenoiserRecipe(length=9, width=32, depth=1, heads=2, steps=120, batch=32, rate=5e-3)
-PLANTED = Corrupted(error_rate=0.0, own_errors=0.0)
+MASKED = Corrupted(error_rate=0.0, own_errors=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +55,13 @@ def states(denoiser, corpus, how=Corrupted(), *, pair=False, count=64) -> States
 
 def test_corrupted_states_are_what_the_sampler_leaves(denoiser, corpus):
     V = corpus.vocab_size
-    found = states(denoiser, corpus, PLANTED)
+    found = states(denoiser, corpus, MASKED)
     (masked,), x0 = found.steps, found.x0
     assert torch.equal(x0, corpus.batch(64, generator(0, "x"))) and found.final is None
     assert torch.equal(masked.is_mask, masked.x == V)
     assert not torch.equal(masked.log_q, masked.log_q_before)  # the step before hid more
     assert torch.equal(masked.x[~masked.is_mask], x0[~masked.is_mask])
-    (filled,) = states(denoiser, corpus, replace(PLANTED, own_errors=1.0)).steps
+    (filled,) = states(denoiser, corpus, replace(MASKED, own_errors=1.0)).steps
     assert not filled.is_mask.any()
     assert torch.equal(filled.x[~masked.is_mask], x0[~masked.is_mask])
     assert filled.t == masked.t
@@ -69,7 +69,7 @@ def test_corrupted_states_are_what_the_sampler_leaves(denoiser, corpus):
 
 
 def test_a_pair_of_states_is_two_steps_of_one_text(denoiser, corpus):
-    earlier, later = states(denoiser, corpus, PLANTED, pair=True).steps
+    earlier, later = states(denoiser, corpus, MASKED, pair=True).steps
     assert later.t - earlier.t in (0, 1)
     assert (earlier.is_mask | ~later.is_mask).all()  # more is hidden before
     assert torch.equal(earlier.log_q, later.log_q_before)
@@ -194,7 +194,7 @@ def test_a_linear_gate_converges_to_the_logistic_regression_of_its_labels(denois
 
 @pytest.mark.parametrize("head", ["learned", "attentive"])
 def test_a_gate_taught_by_mismatch_is_calibrated(denoiser, corpus, head):
-    """The mean of u is the share of wrong tokens, among texts without a mask, where a token is wrong or right by its looks."""
+    """The mean of u is the share of wrong tokens, over fresh texts without masks (a mask counts as wrong, which is easy)."""
     how = Corrupted(error_rate=0.2, own_errors=1.0)
     gate = trained(denoiser, corpus, GateRecipe(Head(head), states=how, steps=400, rate=3e-3)).gate
     gaps, wrongs = [], []
@@ -221,7 +221,7 @@ class Copying(Transformer):
         return Prediction(embedded, embedded[..., :0])
 
 
-BOLD, WRONG, SPARSITY, TEMPERATURE = 7.0, 0.4, 0.05, 2.0
+BOLD, WRONG, SPARSITY, TEMPERATURE = 7.0, 0.4, 0.2, 2.0
 
 
 def slope_of_hiding(m: float, V: int) -> float:
@@ -246,7 +246,7 @@ def test_straight_through_training_ends_where_its_gradient_is_zero():
     visible = (L - 1) / (2 * L)  # on average: at step t of L a share (t - 1) / L
     low, high = slope_of_hiding(0, V), slope_of_hiding(1, V)
     expected = (-low - SPARSITY / visible) / (high - low)
-    assert 0.1 < expected < 0.9
+    assert 0.08 < expected < 0.9
     assert p == pytest.approx(expected, abs=0.02)
 
 
@@ -266,7 +266,7 @@ def test_gumbel_sigmoid_training_ends_at_the_minimum_of_the_relaxed_loss():
 
     best = scipy.optimize.minimize_scalar(loss, bounds=(-6, 6), method="bounded")
     expected = scipy.special.expit(best.x)
-    assert 0.1 < expected < 0.9
+    assert 0.08 < expected < 0.9
     assert p == pytest.approx(expected, abs=0.02)
 
 
@@ -313,7 +313,9 @@ EACH_WAY = {
 @pytest.mark.parametrize("name", EACH_WAY)
 def test_the_same_recipe_gives_the_same_weights_and_leaves_the_denoiser_alone(denoiser, corpus, name):
     before = {k: v.clone() for k, v in denoiser.state_dict().items()}
-    one, two = (trained(denoiser, corpus, EACH_WAY[name]) for _ in range(2))
+    one = trained(denoiser, corpus, EACH_WAY[name])
+    torch.rand(1)  # whatever others draw from the global generator
+    two = trained(denoiser, corpus, EACH_WAY[name])
     assert one.losses == two.losses and len(one.losses) == 3
     weights, untrained = one.gate.state_dict(), new_gate(EACH_WAY[name], 32).state_dict()
     assert all(torch.equal(weights[k], v) for k, v in two.gate.state_dict().items())
