@@ -24,6 +24,7 @@ from ardm.method.labels import leave_one_out
 from ardm.method.likelihood import bits_per_token
 from ardm.method.rules import entries
 from ardm.method.sampling import blank, noise, observe, refine
+from ardm.method.schedule import ORDERS
 from ardm.method.states import held_out_states
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
 from ardm.method.train_gate import new_gate, train_gate
@@ -188,15 +189,18 @@ def parts(entry, device):
 RULES = [name for name, entry in entries().items() if not entry.causal]
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_every_rule_writes_the_texts_of_the_cpu(device, name):
+ORDERED = [("random gate", {"order": order}) for order in ORDERS]
+
+
+@pytest.mark.parametrize(("name", "knobs"), [*((name, {}) for name in RULES), *ORDERED])
+def test_every_rule_writes_the_texts_of_the_cpu(device, name, knobs):
     """From nothing and from a text with errors. Rounding moves a number across an edge now and then: one text in ten may differ."""
     entry, equal = entries()[name], []
     for task in (TASKS["blank"], TASKS["planted"]):
         traces = {}
         for where in (CPU, device):
             given, start = parts(entry, where), task.start(16, seed=1, device=where)
-            rule = entry.make(given.gate, start.wrong, **entry.knobs[0])
+            rule = entry.make(given.gate, start.wrong, **entry.knobs[0], **knobs)
             run = refine(given.denoiser, rule, start.x, 4, seed=2, fixed=start.fixed, record=True, patience=3)
             traces[where.type] = run
         there, here = traces[device.type], traces["cpu"]
