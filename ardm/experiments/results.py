@@ -19,17 +19,32 @@ from ardm.base import fingerprint
 from ardm.base.errors import InputError
 from ardm.base.resources import RESULTS
 from ardm.experiments import ablations
-from ardm.experiments.cells import Played, Settings
+from ardm.experiments.cells import REAL, Played, Settings
 from ardm.experiments.statistics import Interval, mean_over_trainings, paired_difference, share
+from ardm.method.rules import choose
 from ardm.method.types import Bool
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-__all__ = ["RESULTS", "best_rival", "compare", "effects", "facts", "outcomes", "read", "stale", "summary"]
+__all__ = [
+    "RESULTS",
+    "best_rival",
+    "compare",
+    "effects",
+    "facts",
+    "machines",
+    "outcomes",
+    "read",
+    "rivals",
+    "stale",
+    "state",
+    "summary",
+]
 
 KEYS = ["task", "rule", "nfe"]
+STRONG = "uniform refinement"  # the control that is strong enough to be a rival
 CALLS = 8  # ablations: the base with other numbers of calls is compared with the base with so many
 
 
@@ -137,6 +152,12 @@ def effects(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["axis", "variant", "task", "nfe", "value", "low", "high", "seeds"])
 
 
+def rivals(table: pd.DataFrame) -> list[str]:
+    """The rules of a table that a gate is held against: those of the field, and a control that is as strong as they are."""
+    named = choose(rule for rule in table["rule"].unique() if rule != REAL)
+    return [entry.name for entry in named if entry.group == "field" or entry.name == STRONG]
+
+
 def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str]) -> str:
     """The rival of lowest mean ``loss``: validity and fidelity weighed as in the tuning."""
     part = table[(table["task"] == task) & (table["nfe"] == nfe) & table["rule"].isin(rivals)]
@@ -144,6 +165,19 @@ def best_rival(table: pd.DataFrame, task: str, nfe: int, rivals: Sequence[str]) 
         raise InputError(f"no rival was played on {task} with {nfe} calls")
     means = part.groupby("rule")["loss"].mean()
     return min(means.index, key=lambda rule: (math.inf if math.isnan(means[rule]) else means[rule], rule))
+
+
+def machines(made: Mapping) -> str:
+    """On which processors and devices a table was made, by the sources in its :func:`facts`."""
+    given = made["provenance"]
+    sources = [given] if isinstance(given, Mapping) else given  # tables without keys name one source
+    return "; ".join(dict.fromkeys(f"{one['cpu']}, {one['cores']} cores, {one['device']}" for one in sources))
+
+
+def state(name: str = "arena", folder: Path = RESULTS) -> str:
+    """What a published table is: "of today's code", or that it is not and the first of the reasons that :func:`stale` finds."""
+    reasons = stale(name, folder)
+    return f"not of today's code ({reasons[0]})" if reasons else "of today's code"
 
 
 def stale(name: str = "arena", folder: Path = RESULTS) -> list[str]:
