@@ -1,4 +1,4 @@
-"""The ablations: one thing changed at a time, the base the arena's own gate, and a plan in which nothing is done twice."""
+"""The ablations: one thing changed at a time, the base the arena's own gate, no cell older than its code, nothing done twice."""
 
 import json
 import re
@@ -11,75 +11,142 @@ import pandas as pd
 import pytest
 import torch
 
-from ardm.experiments.ablations import AXES, ORDER, PROFILES, VARIANTS, ablate, collect, fetch, gate_file, keep, trained, unfinished, variant_named
-from ardm.experiments.contestants import CONTESTANTS, FOUR, GATES
-from ardm.base.streams import generator
-from ardm.method.gate import COMBINE, SIGNALS
-from ardm.method.train_gate import CHOICES
-from ardm.experiments.match import Kit, Settings, play
-from ardm.method.rules import ORDERS
-from ardm.method.sampling import observe
-from ardm.method.selection import Selection
-from ardm.experiments.tasks import TASKS
+from ardm.base import fingerprint
 from ardm.base.errors import InputError
+from ardm.base.streams import Chance
+from ardm.experiments.ablations import (
+    AXES,
+    PROFILES,
+    VARIANTS,
+    cell,
+    cells,
+    collect,
+    keep,
+    play_cell,
+    unfinished,
+    variant_named,
+)
+from ardm.experiments.cells import Loaded, Settings, Training, play
+from ardm.experiments.results import effects, stale
+from ardm.experiments.store import Store, denoiser_made, facts_of, gate_made
+from ardm.experiments.tasks import TASKS
+from ardm.experiments.variant import ORDER, Variant, hiding
+from ardm.method.gate import COMBINE, FOUR, SIGNALS
+from ardm.method.gate_recipe import GATES, EndToEnd, Rollout
+from ardm.method.labels import LABELS
+from ardm.method.rules import entries
+from ardm.method.sampling import observe
+from ardm.method.schedule import ORDERS, Schedule
+from ardm.method.selection import Selection
 
 SNAKEFILE = Path(__file__).resolve().parent.parent / "notebooks" / "ablations" / "Snakefile"
-TINY = Settings(("sudoku",), nfe=(4, 8), seeds=2, count=12, denoiser_steps=20, gate_steps=4)
+TINY = Settings(tasks=("sudoku",), nfe=(4, 8), seeds=2, count=12, denoiser_steps=20, gate_steps=4)
+SUDOKU = TASKS["sudoku"]
 
-# What an axis may change of the recipe beside the field it is named after, because the change cannot be without it.
-ALONG = {
-    "features": {"signals", "hidden", "head", "rate"},
-    "label": {"states", "edit", "batch"},
-    "states": {"edit", "batch"},
-    "loss": {"auxiliary", "sparsity", "stability", "combine", "edit"},
-    "denoiser": {"joint", "steps"},
+# What the variants of an axis differ in, one set a kind of change. Some change more than one thing, since the first cannot be
+# without the others: heads that are linear or without attention have learning rates of their own, final tokens exist only on runs.
+CHANGED = {
+    "combine": [{"combine"}],
+    "selection": [
+        {"selection.threshold"},
+        {"selection.how"},
+        {"selection.threshold", "selection.budget"},
+        {"selection.budget"},
+        {"selection.last_budget"},
+    ],
+    "features": [{"signals"}, {"signals", "head.hidden"}, {"head.hidden"}, {"head.kind", "rate"}],
+    "label": [{"objective.label"}, {"objective.label", "states", "batch"}],
+    "states": [{"states", "batch"}],
+    "loss": [{"sparsity"}, {"stability"}, {"objective"}, {"objective", "sparsity"}, {"objective", "stability"}],
+    "denoiser": [{"joint", "steps"}],
+    "width": [{"head.width"}],
+    "steps": [{"steps"}],
+    "edit": [{"rule"}, {"rule", "schedule"}, {"finish"}],
+    "order": [{"schedule.order"}],
+    "written_by": [{"schedule.written_by"}],
 }
 
 
 @pytest.fixture(scope="module")
-def kit(tmp_path_factory):
-    return Kit(TASKS["sudoku"], TINY, 0, tmp_path_factory.mktemp("models"))
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("models"))
 
 
-def of(axis, field):
-    return {variant.gate[field] for variant in AXES[axis].values() if field in variant.gate}
+@pytest.fixture(scope="module")
+def models(store):
+    return Loaded(store)
 
 
-def test_each_variant_changes_what_its_axis_says_and_no_two_are_the_same():
-    base = asdict(VARIANTS["base"].recipe(Settings(), 3))
-    assert base == asdict(replace(GATES["attentive"], seed=3))
-    seen = []
-    for axis, named in AXES.items():
-        for variant in named.values():
-            recipe = asdict(variant.recipe(Settings(), 3))
-            changed = {field for field in recipe if recipe[field] != base[field]}
-            assert changed <= {axis, *ALONG.get(axis, ())}, (axis, changed)
-            knobs = dict(variant.knobs) or dict(VARIANTS["base"].knobs)  # a rule that writes in no order takes none
-            how = (variant.combine, dict(variant.select), variant.rule, knobs)
-            plain = ("gate_only", {}, VARIANTS["base"].rule, dict(VARIANTS["base"].knobs))
-            beside = [a != b for a, b in zip(how, plain, strict=True)]
-            assert bool(changed) + sum(beside) == 1
-            seen.append((recipe, how))
-    assert all(one not in seen[k + 1 :] for k, one in enumerate(seen))
+def tiny(name, settings=TINY, seed=0):
+    return cell(settings, name, SUDOKU, seed)
+
+
+def values(variant):
+    return {**asdict(variant.gate), **variant.use}
+
+
+def changes(one, two, at=""):
+    """The names of what differs, down to the values of values; of values of different kinds, their own name."""
+    found = set()
+    for name in {**one, **two}:
+        a, b = one.get(name), two.get(name)
+        if a == b:
+            continue
+        inner = isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys()
+        found |= changes(a, b, f"{at}{name}.") if inner else {at + name}
+    return found
+
+
+# What is changed ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_base_is_the_recommended_gate_hiding_four_at_most_surest_first():
+    base = VARIANTS["base"]
+    assert base.gate == GATES["attentive"] and base.combine == "gate_only" and not base.own_gate
+    assert base.rule.func.__name__ == "HideThenRefill"
+    assert base.rule.keywords == {"selection": Selection("threshold", 0.5, budget=4), "schedule": Schedule("surest", 0.6)}
+    assert base.calls == (4, 8, 16, 32)
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_each_variant_changes_what_its_axis_says(axis):
+    for name, variant in AXES[axis].items():
+        changed = changes(values(VARIANTS["base"]), values(variant))
+        assert changed in CHANGED[axis], (name, changed)
+        assert not variant.calls
+
+
+def test_no_two_variants_are_the_same():
+    seen = [json.dumps(values(variant)) for variant in VARIANTS.values()]
+    assert len(set(seen)) == len(VARIANTS) == 49
 
 
 def test_every_choice_there_is_is_played():
+    gates = [variant.gate for variant in VARIANTS.values()]
+    ends = [gate.objective for gate in gates if isinstance(gate.objective, EndToEnd)]
     assert {variant.combine for variant in VARIANTS.values()} == set(COMBINE)
-    for field in ("label", "states", "loss", "head"):
-        assert {variant.recipe(Settings(), 0).__dict__[field] for variant in VARIANTS.values()} == set(CHOICES[field])
-    given = of("features", "signals")
+    assert {gate.taught.label for gate in gates if gate.taught} == set(LABELS)
+    assert {gate.head.kind for gate in gates} == {"attentive", "learned", "linear"}
+    assert {end.how for end in ends} == {"gumbel_sigmoid", "straight_through"} and {end.weight for end in ends} == {0.0, 1.0}
+    assert all((end.combine, end.edit) == ("gate_only", "hide") for end in ends)
+    given = [variant.gate.signals for variant in AXES["features"].values()]
     assert {frozenset(FOUR) - set(s) for s in given if len(s) == 3} == {frozenset({name}) for name in FOUR}
     assert {s for s in given if len(s) == 1} == {(name,) for name in FOUR}
-    assert {(), tuple(SIGNALS)} <= given
-    assert of("width", "width") == {16, 128} and of("steps", "steps") == {75, 900}
+    assert {(), tuple(SIGNALS)} <= set(given)
     assert {*AXES["order"], ORDER} == set(ORDERS)
-    assert VARIANTS["base"].calls == (4, 8, 16, 32)
+    for gate in gates:
+        if isinstance(gate.states, Rollout):
+            assert gate.batch * gate.states.steps == VARIANTS["base"].gate.batch  # as many states an optimiser step
 
 
 def test_fewer_steps_of_the_base_are_fewer_of_all_in_proportion():
-    steps = {name: variant.recipe(PROFILES["small"], 0).steps for name, variant in VARIANTS.items()}
-    assert (steps["base"], steps["steps/quarter"], steps["steps/triple"]) == (60, 15, 180)
-    assert VARIANTS["steps/quarter"].recipe(replace(TINY, gate_steps=1), 0).steps == 1
+    small = {name: tiny(name, PROFILES["small"]).training.gate.steps for name in VARIANTS}
+    assert (small["base"], small["steps/quarter"], small["steps/triple"], small["denoiser/joint"]) == (60, 15, 180, 100)
+    paper = {name: tiny(name, PROFILES["paper"]).training.gate.steps for name in VARIANTS}
+    assert (paper["base"], paper["steps/quarter"], paper["steps/triple"], paper["denoiser/joint"]) == (100, 25, 300, 167)
+    assert {paper[name] for name in VARIANTS if name.partition("/")[0] not in ("steps", "denoiser")} == {100}
+    assert tiny("steps/quarter", replace(TINY, gate_steps=1)).training.gate.steps == 1
+    assert tiny("base", Settings(tasks=("sudoku",))).training.gate == VARIANTS["base"].gate
 
 
 def test_a_misspelt_variant_is_named_with_those_that_are_close():
@@ -89,160 +156,273 @@ def test_a_misspelt_variant_is_named_with_those_that_are_close():
         variant_named("?")
 
 
+# Playing -----------------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("name", "knobs"), [("base", {"threshold": 0.5, "budget": 4}), ("selection/top_2", {"threshold": 0.0, "budget": 2})]
 )
-def test_a_cell_is_what_the_arenas_rule_gives_with_these_knobs(kit, name, knobs):
-    rows = ablate(name, kit, trained(name, kit))
+def test_a_cell_is_what_the_arenas_rule_gives_with_these_knobs(models, name, knobs):
+    one, rival = tiny(name), entries()["attentive hide ratio"]
+    rows = one.run(models)
     assert [row["nfe"] for row in rows] == ([4, 8, 16, 32] if name == "base" else [4, 8])
-    rival = CONTESTANTS["attentive hide ratio"]
+    parts, knobs = one.training.parts(models), {"how": "threshold", "order": ORDER, **knobs}
     for row in rows:
-        other = play(kit.task, kit, rival, {"how": "threshold", "order": ORDER, **knobs}, nfe=row["nfe"], seed=0, count=12)
-        assert {k: v for k, v in row.items() if k in other and k != "seconds"} == pytest.approx(
-            {k: v for k, v in other.items() if k != "seconds"}, nan_ok=True
-        )
+        other = play(SUDOKU, rival, parts, knobs, nfe=row["nfe"], seed=0, count=12)
+        told = {key: value for key, value in row.items() if key not in ("nfe", "seconds")}
+        assert told == pytest.approx({key: value for key, value in other.items() if key != "seconds"}, nan_ok=True)
         assert row["overwrites"] > 0 or name == "base"
 
 
-def test_a_variant_plays_what_it_says_and_leaves_the_base_alone(kit):
-    losses = trained("base", kit).losses
-    before = gate_file(kit).read_bytes()
-    rows = {name: ablate(name, kit, trained(name, kit)) for name in ("selection/top_1", "features/linear", "edit/in_place")}
-    assert all([row["nfe"] for row in found] == [4, 8] for found in rows.values())
-    assert {row["start"] for found in rows.values() for row in found} == {ablate("base", kit, trained("base", kit))[0]["start"]}
+def test_a_variant_plays_what_it_says_and_the_gate_of_the_base_alone_is_kept(store, models):
+    rows = {name: tiny(name).run(models) for name in ("base", "selection/top_1", "features/linear", "edit/in_place")}
+    assert all([row["nfe"] for row in found] == [4, 8] for name, found in rows.items() if name != "base")
+    assert len({row["start"] for found in rows.values() for row in found}) == 1
     assert all(0 < row["overwrites"] <= row["nfe"] for row in rows["selection/top_1"])  # one token a step
-    assert trained("base", kit).losses == losses and len(losses) == 4
-    assert gate_file(kit).read_bytes() == before
-    assert {file.name for file in kit.models.glob("*base*")} == {gate_file(kit).name}
+    base = tiny("base").training
+    assert set(store.folder.glob("*.safetensors")) == {store.file(one.made) for one in (Training(base.denoiser), base)}
 
 
-def test_in_place_overwrites_exactly_what_would_be_hidden(kit):
-    gate, variant = trained("base", kit).gate, VARIANTS["edit/in_place"]
-    x = kit.task.corpus.held_out(8)
-    x[:, ::3] = kit.task.corpus.vocab_size
-    step = observe(kit.denoiser(), x, t=3, T=8, generator=generator(0, "x"))
-    hide = VARIANTS["base"].rule(gate)(step, generator(1, "x"))
-    place = variant.rule(gate)(step, generator(1, "x"))
+def test_a_gate_of_its_own_is_that_of_its_recipe_and_the_gate_of_the_base_is_the_stored_one(store, models):
+    base, linear = (tiny(name).trained(models) for name in ("base", "features/linear"))
+    assert base.gate is models.gate(tiny("base").training.gate, tiny("base").training.denoiser)
+    assert len(facts_of(store.file(tiny("base").training.made))["losses"]) == 4
+    assert len(linear.losses) == 4 and set(linear.gate.standard) == set(FOUR)
+    assert sum(weight.numel() for weight in linear.gate.head.parameters()) == 5  # of four signals, and a bias
+
+
+def test_in_place_overwrites_exactly_what_would_be_hidden(models):
+    made = tiny("base").trained(models)
+    x, rows = SUDOKU.corpus.held_out(8, seed=0), torch.arange(8)
+    x[:, ::3] = SUDOKU.corpus.vocab_size
+    step = observe(made.denoiser, x, t=3, T=8, uniform=Chance(0, "x", rows).uniform(16))
+    top = Selection("threshold", 0.0, budget=4)  # so short a training finds no suspects
+    rules = [hiding(top, rule=VARIANTS[name].rule.func)(gate=made.gate) for name in ("base", "edit/in_place")]
+    hide, place = (rule(step, Chance(0, "y", rows)) for rule in rules)
     assert hide.remask.any() and not place.remask.any()
     assert torch.equal(place.write, hide.write | hide.remask)
 
 
-def test_the_joint_variant_plays_on_the_denoiser_that_was_trained_along(kit):
-    before = {name: weight.clone() for name, weight in kit.denoiser().state_dict().items()}
-    made = trained("denoiser/joint", kit)
+def test_the_joint_variant_plays_on_the_denoiser_that_was_trained_along(models):
+    one = tiny("denoiser/joint")
+    denoiser = models.denoiser(one.training.denoiser)
+    before = {name: weight.clone() for name, weight in denoiser.state_dict().items()}
+    made = one.trained(models)
     assert not torch.equal(made.denoiser.state_dict()["token.weight"], before["token.weight"])
-    assert all(torch.equal(weight, before[name]) for name, weight in kit.denoiser().state_dict().items())
+    assert all(torch.equal(weight, before[name]) for name, weight in denoiser.state_dict().items())
     called = []
     made.denoiser.register_forward_hook(lambda *_: called.append(1))
-    ablate("denoiser/joint", kit, made)
+    one.play(made, models)
     assert len(called) == 4 + 8
 
 
-def test_a_denoiser_that_is_there_is_copied(kit, tmp_path, monkeypatch):
-    kit.denoiser()
-    monkeypatch.setattr("ardm.method.train_denoiser.train_denoiser", None)
-    other = Kit(kit.task, TINY, 0, tmp_path / "new")
-    fetch(other, kit.models)
-    assert other.file("denoiser").read_bytes() == kit.file("denoiser").read_bytes()
-    assert [file.name for file in other.models.iterdir()] == [kit.file("denoiser").name]
+# Keys --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_code(monkeypatch):
+    """The package as if the source of one module were another."""
+    true = fingerprint.source
+
+    def forget():
+        for cached in (fingerprint.code, denoiser_made, gate_made):
+            cached.cache_clear()
+
+    def change(module):
+        monkeypatch.setattr(fingerprint, "source", lambda path: true(path) + "\nx = 1" * (path.stem == module))
+        forget()
+
+    yield change
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("module", "again"),
+    [
+        ("in_place", {"edit/in_place"}),
+        ("variant", {"base", "edit/in_place", "width/16"}),
+        ("sampling", {"base", "edit/in_place", "width/16"}),
+        ("scores", {"base", "edit/in_place", "width/16"}),
+        ("train_gate", {"base", "edit/in_place", "width/16"}),  # in the key of the gate, be it kept or not
+        ("ablations", set()),
+        ("tasks", set()),
+        ("arena", set()),
+        ("figures", set()),
+    ],
+)
+def test_a_cell_is_named_by_the_code_that_it_runs_and_by_no_other(other_code, module, again):
+    names = ("base", "edit/in_place", "width/16")
+    before = {name: tiny(name).key for name in names}
+    other_code(module)
+    assert {name for name in names if tiny(name).key != before[name]} == again
+
+
+def test_another_name_is_the_same_cell_and_another_value_is_not():
+    one = tiny("base")
+    assert replace(one, name="other").key == one.key
+    for other in (
+        replace(one, variant=Variant(combine="product")),
+        replace(one, variant=Variant(rule=hiding(finish=False))),
+        replace(one, calls=(4,)),
+        replace(one, count=13),
+        replace(one, texts=1),
+        tiny("base", seed=1),
+        tiny("base", replace(TINY, denoiser_steps=21)),
+        tiny("base", replace(TINY, gate_steps=5)),
+    ):
+        assert other.key != one.key
+
+
+# Tables ------------------------------------------------------------------------------------------------------------------
+
+
+def fake(folder, settings=TINY, names=("base", "width/16"), task=SUDOKU):
+    """Kept cells that nobody played: quality falls with the number of the cell."""
+    found = [cell(settings, name, task, seed) for name in names for seed in range(settings.seeds)]
+    for number, one in enumerate(found):
+        keep(one, [{"nfe": 8, "quality": 0.5 - number / 10, "seconds": 0.5}], one.file(folder), seconds=2.25)
+    return found
 
 
 def test_kept_cells_become_tables(tmp_path):
-    cells = [("base", 0, 0.5), ("base", 1, 0.4), ("width/16", 0, 0.2), ("width/16", 1, 0.1)]
-    for number, (name, seed, quality) in enumerate(cells):
-        row = {"variant": name, "task": "sudoku", "nfe": 8, "seed": seed, "count": 10, "seconds": 0.5, "quality": quality}
-        keep([row], tmp_path / "cells" / f"{number}.json")
-    collect(sorted((tmp_path / "cells").iterdir()), TINY, tmp_path)
-    table, effect = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("ablations", "effects"))
-    assert list(table[["variant", "seed", "quality"]].itertuples(index=False, name=None)) == cells
-    assert effect.iloc[0].to_dict() == pytest.approx(
-        {
-            "axis": "width",
-            "variant": "width/16",
-            "task": "sudoku",
-            "nfe": 8,
-            "value": -0.3,
-            "low": -0.3,
-            "high": -0.3,
-            "seeds": 2,
-        }
-    )
+    played = fake(tmp_path)
+    collect(played, TINY, tmp_path)
+    table = pd.read_csv(tmp_path / "ablations.csv")
+    assert list(table[["variant", "seed", "quality", "key"]].itertuples(index=False, name=None)) == [
+        ("base", 0, 0.5, played[0].key),
+        ("base", 1, 0.4, played[1].key),
+        ("width/16", 0, 0.3, played[2].key),
+        ("width/16", 1, 0.2, played[3].key),
+    ]
+    effect = {"axis": "width", "variant": "width/16", "task": "sudoku", "nfe": 8, "seeds": 2}
+    found = effects(table).iloc[0].to_dict()
+    assert found == pytest.approx({**effect, "value": -0.2, "low": -0.2, "high": -0.2})
     facts = json.loads((tmp_path / "ablations.json").read_text())
-    assert (facts["cells"], facts["playing_seconds"], len(facts["provenance"])) == (4, 20, 1)
+    assert (facts["cells"], facts["seconds"], [one["cells"] for one in facts["provenance"]]) == (4, 9, [4])
     assert facts["base"]["selection"] == asdict(Selection("threshold", 0.5, budget=4))
-    assert facts["base"]["gate"]["label"] == "likelihood_ratio" and facts["settings"]["count"] == 12
+    assert facts["base"]["gate"]["objective"]["label"] == "likelihood_ratio" and facts["settings"]["count"] == 12
 
 
-def test_what_is_missing_is_said_with_its_reason(tmp_path):
-    cells = {name: tmp_path / name / "rows.json" for name in ("done", "failed", "silent", "waiting")}
-    for name, said in (("done", "x"), ("failed", "run: 10%\nardm: run failed in cell [3]\n"), ("silent", "")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "log.txt").write_text(said)
-    cells["done"].write_text("{}")
-    assert unfinished(cells).splitlines() == [
-        "ablations: 3 of 4 cells are missing, 2 of them failed; the same command goes on with them",
-        "  failed: ardm: run failed in cell [3]",
-        "  silent: it said nothing",
+def test_a_table_says_of_which_commits_its_cells_are(tmp_path):
+    played = fake(tmp_path)
+    file = played[2].file(tmp_path)
+    file.write_text(json.dumps((kept := json.loads(file.read_text())) | {"provenance": kept["provenance"] | {"commit": "old"}}))
+    collect(played, TINY, tmp_path)
+    made = json.loads((tmp_path / "ablations.json").read_text())["provenance"]
+    assert [one["cells"] for one in made] == [3, 1] and made[1]["commit"] == "old"
+
+
+def test_a_table_knows_when_it_is_stale(tmp_path, other_code):
+    collect(fake(tmp_path, names=VARIANTS), TINY, tmp_path)
+    assert stale("ablations", tmp_path) == []
+    made, table = json.loads((tmp_path / "ablations.json").read_text()), (tmp_path / "ablations.csv").read_text()
+    for change, why in (
+        ({"settings": {**made["settings"], "count": 13}}, "the cells: 98 of 98"),
+        ({"versions": {**made["versions"], "torch": "1.0"}}, "the versions: 1 of 3 are others than today, such as torch"),
+        ({"data": {"sudoku": "other"}}, "the corpora: 1 of 1 are others than today, such as sudoku"),
+    ):
+        (tmp_path / "ablations.json").write_text(json.dumps(made | change))
+        assert any(reason.startswith(why) for reason in stale("ablations", tmp_path)), why
+    (tmp_path / "ablations.json").write_text(json.dumps(made))
+    (tmp_path / "ablations.csv").write_text("\n".join(table.splitlines()[:-1]) + "\n")
+    assert stale("ablations", tmp_path) == ["the cells: 1 of 98 are others than today, such as written_by/0.8 sudoku 1"]
+    (tmp_path / "ablations.csv").write_text(table)
+    other_code("in_place")
+    assert stale("ablations", tmp_path) == [
+        "the code: 1 of 49 are others than today, such as edit/in_place",
+        "the cells: 2 of 98 are others than today, such as edit/in_place sudoku 0, edit/in_place sudoku 1",
     ]
 
 
+def test_a_table_without_keys_is_stale(tmp_path):
+    (tmp_path / "ablations.csv").write_text("variant,task,nfe,seed\nbase,sudoku,8,0\n")
+    (tmp_path / "ablations.json").write_text("{}")
+    assert stale("ablations", tmp_path) == ["ablations.csv has no keys: it was made before cells had them"]
+
+
+def test_rows_are_kept_once_and_never_under_the_name_of_another_cell(tmp_path, models, monkeypatch):
+    one = tiny("order/left")
+    file = play_cell(one, models, tmp_path)
+    held = json.loads(file.read_text())
+    assert file == tmp_path / "sudoku" / "0" / "order" / "left" / f"{one.key}.json"
+    assert [row["nfe"] for row in held["result"]] == [4, 8] and held["made"] == json.loads(json.dumps(one.made))
+    assert held["seconds"] > sum(row["seconds"] * 12 for row in held["result"]) and "commit" in held["provenance"]
+    monkeypatch.setattr("ardm.experiments.ablations.play_variant", None)
+    assert play_cell(one, models, tmp_path) == file
+    with pytest.raises(InputError, match="is not the file of base on sudoku, seed 0: its code or settings have changed"):
+        keep(tiny("base"), [], file, seconds=0.0)
+
+
+def test_what_is_missing_is_said_with_its_reason(tmp_path):
+    done, failed, silent, waiting = fake(tmp_path)
+    for one in (failed, silent, waiting):
+        one.file(tmp_path).unlink()
+    failed.file(tmp_path).with_suffix(".log").write_text("run: 10%\nardm: run failed in cell [3]\n")
+    silent.file(tmp_path).with_suffix(".log").write_text("")
+    assert unfinished([done, failed, silent, waiting], tmp_path).splitlines() == [
+        "ablations: 3 of 4 cells are missing, 2 of them failed; the same command goes on with them",
+        "  base on sudoku, seed 1: ardm: run failed in cell [3]",
+        "  width/16 on sudoku, seed 0: it said nothing",
+    ]
+
+
+# The plan ----------------------------------------------------------------------------------------------------------------
+
+
 def plan(folder, *options):
-    """What Snakemake would do in an empty folder: jobs by rule, and all that it said."""
+    """What Snakemake would do in the folder: jobs by rule, and all that it said."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--directory", folder, "--cores", "2", "-n"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)}, said
 
 
+def made(folder, played):
+    """The files of the models that these cells read, empty."""
+    models = Store(folder / "models")
+    for one in played:
+        for training in (Training(one.training.denoiser), one.training):
+            models.file(training.made).parent.mkdir(parents=True, exist_ok=True)
+            models.file(training.made).touch()
+
+
 def test_the_plan_trains_each_model_once_and_plays_each_cell_once(tmp_path):
     jobs, said = plan(tmp_path)
-    cells = 2 * len(VARIANTS)
-    assert jobs == {"denoiser": 2, "gate": 2, "cell": cells, "collect": 1, "all": 1, "total": cells + 6}, said
-    rows = re.findall(r"output: (\S+)/rows.json", said)
-    assert set(rows) == {f"ablations/small/sudoku/{seed}/{name}" for seed in (0, 1) for name in VARIANTS}
-    assert len(rows) == cells
+    every = cells(PROFILES["small"])
+    assert len(every) == 2 * len(VARIANTS)
+    assert jobs == {"model": 4, "cell": len(every), "collect": 1, "all": 1, "total": len(every) + 6}, said
+    rows = re.findall(r"output: (ablations/\S+/[0-9a-f]+\.json)\n", said)
+    assert sorted(rows) == sorted(str(one.file(Path("ablations", "small"))) for one in every)
     jobs, said = plan(tmp_path, "--config", "profile=paper", "axes=width,steps", "seeds=3")
-    assert jobs == {"denoiser": 6, "gate": 6, "cell": 2 * 3 * 5, "collect": 1, "all": 1, "total": 44}, said
+    assert jobs == {"model": 12, "cell": 2 * 3 * 5, "collect": 1, "all": 1, "total": 44}, said
 
 
-def test_what_is_there_is_not_planned_again(tmp_path):
-    for seed in (0, 1):
-        there = Kit(TASKS["sudoku"], PROFILES["small"], seed, tmp_path / "ablations" / "small" / "models")
-        for file in (there.file("denoiser"), gate_file(there)):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
+def test_what_is_there_is_not_planned_again_whatever_its_age(tmp_path):
+    folder = tmp_path / "ablations" / "small"
+    played = fake(folder, PROFILES["small"], ["base", "width/16"])
+    made(tmp_path, played)  # younger than the rows
     jobs, said = plan(tmp_path, "--config", "axes=width")
-    assert jobs == {"cell": 6, "collect": 1, "all": 1, "total": 8}, said
+    assert jobs == {"cell": 2, "collect": 1, "all": 1, "total": 4}, said  # width/128
 
 
 def test_fewer_tasks_are_planned_and_the_tables_gather_what_was_played_before(tmp_path):
     options = ("--config", "profile=paper", "tasks=agreement", "axes=width", "seeds=2")
-    jobs, said = plan(tmp_path, *options)
-    assert jobs == {"denoiser": 2, "gate": 2, "cell": 6, "collect": 1, "all": 1, "total": 12}, said
-    settings = replace(PROFILES["paper"], seeds=2)
-    for task in ("agreement", "sudoku"):
-        for seed in (0, 1):
-            there = Kit(TASKS[task], settings, seed, tmp_path / "ablations" / "paper" / "models")
-            for file in (there.file("denoiser"), gate_file(there)):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.touch()
-    planned = [("agreement", name) for name in ("base", "width/16", "width/128")]
-    before = [("sudoku", "base"), ("sudoku", "order/left"), ("agreement", "edit/in_place")]
-    for task, name in (*planned, *before):
-        for seed in (0, 1):
-            folder = tmp_path / "ablations" / "paper" / task / str(seed) / name
-            row = {"variant": name, "task": task, "nfe": 8, "seed": seed, "count": 4, "seconds": 0.5, "quality": 0.5}
-            keep([row], folder / "rows.json")
-            (folder / "run.ipynb").touch()
+    settings, folder = replace(PROFILES["paper"], seeds=2), tmp_path / "ablations" / "paper"
+    planned, before = ["base", "width/16", "width/128"], ["base", "order/left"]
+    played = [*fake(folder, settings, planned, TASKS["agreement"]), *fake(folder, settings, before)]
+    alone, *_ = fake(folder, replace(settings, seeds=1), ["edit/in_place"])  # from one training of two
+    made(tmp_path, played)
     jobs, said = plan(tmp_path, *options)
     assert jobs == {"collect": 1, "all": 1, "total": 2}, said
     command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--directory", tmp_path, "--cores", "1", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv(tmp_path / "ablations" / "paper" / "ablations.csv")
-    found = table[["task", "variant", "seed"]].itertuples(index=False, name=None)
-    assert set(found) == {(*cell, seed) for cell in (*planned, *before) for seed in (0, 1)}
-    assert len(table) == 12  # each once
+    table = pd.read_csv(folder / "ablations.csv")
+    assert sorted(table["key"]) == sorted(one.key for one in played)  # each once
+    assert alone.file(folder).is_file()
+    assert set(json.loads((folder / "ablations.json").read_text())["settings"]["tasks"]) == {"agreement", "sudoku"}
+    assert set(pd.read_csv(folder / "effects.csv")["variant"]) == {"width/16", "width/128", "order/left"}
 
 
 @pytest.mark.parametrize(
