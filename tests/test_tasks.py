@@ -172,6 +172,17 @@ def test_a_repair_that_breaks_more_than_it_mends_has_the_loss_of_what_it_broke()
     assert (row["touched"], row["recovered"], row["damaged"], row["quality"], row["loss"]) == (1, 1, 0.1, 0, 1)
 
 
+def test_another_valid_grid_is_no_repair():
+    """The digits 1 and 2 change names: the grid is valid, and wrong in 18 of its cells."""
+    task = task_of(PlantedErrors(wrong=(0, 0)), recipe=TASKS["sudoku9-repair"].recipe)
+    start = task.start(4, seed=0)
+    swapped = torch.where(start.x == 0, 1, torch.where(start.x == 1, 0, start.x))
+    trace = refine(Blind(), OneWay(), start.x, 1, seed=0)
+    row = task.score(swapped, start, trace)
+    assert (row["quality"], row["touched"], row["damaged"]) == (1, 0, pytest.approx(18 / 81))
+    assert row["loss"] == row["damaged"]
+
+
 def test_scores_of_the_law_itself_and_of_a_constant():
     recipe = DenoiserRecipe(corpus="markov", length=4)
     task = Task(name="t", title="t", recipe=recipe, score_by=LawFidelity(counted="a"))
