@@ -18,7 +18,7 @@ from ardm.base.errors import InputError
 from ardm.experiments.arena import CellsFailed, _planned, again, arena
 from ardm.experiments.cells import REAL, TUNING, Cell, Loaded, Reference, Search, Settings, Training, play, plays
 from ardm.experiments.profiles import PROFILES
-from ardm.experiments.results import stale
+from ardm.experiments.results import stale, state
 from ardm.experiments.scores import LawFidelity
 from ardm.experiments.store import Store, facts_of
 from ardm.experiments.tasks import TASKS
@@ -244,7 +244,7 @@ def test_a_table_knows_when_it_is_stale(played, tmp_path):
     _, folder, _ = played
     for name in ("arena.csv", "arena.json"):
         shutil.copy(folder / name, tmp_path / name)
-    assert stale("arena", tmp_path) == []
+    assert stale("arena", tmp_path) == [] and state("arena", tmp_path) == "of today's code"
     made, table = json.loads((tmp_path / "arena.json").read_text()), (tmp_path / "arena.csv").read_text()
     row = rows(folder)[3]
     (tmp_path / "arena.csv").write_text(table.replace(row["key"], "0" * 16))

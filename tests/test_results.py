@@ -7,7 +7,20 @@ import torch
 from ardm.base.errors import InputError
 from ardm.experiments.cells import REAL, plays
 from ardm.experiments.profiles import PROFILES
-from ardm.experiments.results import RESULTS, best_rival, compare, effects, facts, outcomes, read, stale, summary
+from ardm.experiments.results import (
+    RESULTS,
+    best_rival,
+    compare,
+    effects,
+    facts,
+    machines,
+    outcomes,
+    read,
+    rivals,
+    stale,
+    state,
+    summary,
+)
 from ardm.experiments.scores import packed
 from ardm.experiments.tasks import TASKS
 from ardm.method.rules import entries
@@ -30,6 +43,35 @@ def test_outcomes_are_read_back():
     assert torch.equal(outcomes("00", 5), torch.zeros(5, dtype=torch.bool))
     with pytest.raises(InputError, match="more than 3 texts"):
         outcomes("f", 3)
+
+
+def test_rivals_are_those_of_the_field_and_the_strong_control():
+    rules = (
+        "T2M low-prob",
+        "one-way",
+        "uniform refinement",
+        "random gate",
+        "all-resample",
+        "document's gate",
+        "oracle hide",
+        REAL,
+    )
+    assert rivals(pd.DataFrame({"rule": [*rules, *rules]})) == ["T2M low-prob", "uniform refinement", "all-resample"]
+    with pytest.raises(InputError, match="no rule 'all-resampel': choose all-resample"):
+        rivals(pd.DataFrame({"rule": ["all-resampel"]}))
+
+
+def test_machines_are_named_once():
+    one, two = {"cpu": "A", "cores": 2, "device": "cpu"}, {"cpu": "B", "cores": 16, "device": "cuda (C)"}
+    sources = [{**one, "commit": "x"}, {**two, "commit": "x"}, {**one, "commit": "y"}]
+    assert machines({"provenance": sources}) == "A, 2 cores, cpu; B, 16 cores, cuda (C)"
+    assert machines({"provenance": one}) == "A, 2 cores, cpu"  # as in tables without keys
+
+
+def test_the_state_of_a_table_without_keys_names_the_reason(tmp_path):
+    (tmp_path / "arena.csv").write_text("task,outcomes,start\n")
+    (tmp_path / "arena.json").write_text("{}")
+    assert state("arena", tmp_path) == "not of today's code (arena.csv has no keys: it was made before cells had them)"
 
 
 def test_summary_by_hand():
