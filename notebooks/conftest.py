@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ardm.worlds import corpora
 from ardm.book.stated import GLUED, agree
+from ardm.worlds import corpora
 
 try:
     from nbval.plugin import IPyNbCell

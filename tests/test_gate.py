@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ardm.base.errors import InputError
 from ardm.method.gate import COMBINE, DOCUMENT, SIGNALS, AttentiveHead, Features, LearnedHead, LinearHead, OverwriteGate
 from ardm.method.prior import PositionalPrior, prior_logit
 from ardm.method.signals import entropy, margin
-from ardm.base.errors import InputError
 from ardm.method.types import Step
 
 GRID = torch.linspace(-8, 8, 33, dtype=torch.float64)

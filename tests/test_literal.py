@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from ardm.base.errors import InputError
 from ardm.method.gate import LinearHead, OverwriteGate
 from ardm.method.literal import AS_WRITTEN, DEFECTS, LiteralGate, RunningNormaliser
-from ardm.base.errors import InputError
 from ardm.method.types import Step
 
 

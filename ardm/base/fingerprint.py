@@ -1,7 +1,7 @@
 """What a result depends on besides its recipe: the code that is run, without comments, and the versions of what computes.
 
-A result is kept under a name made of both, so that nothing kept outlives the code that made it. The code is that of the named modules
-and of all that they import from this package, directly or not. A comment, a docstring or a blank line changes no result.
+A result is kept under a name made of both, so that nothing kept outlives the code that made it. The code is that of the named
+modules and of all that they import from this package, directly or not. A comment, a docstring or a blank line changes no result.
 """
 
 from __future__ import annotations
