@@ -35,7 +35,9 @@ def add_rows(app: Sphinx, doctree: nodes.document) -> None:
             continue
         id = next((id for id in (*named, *_pictured(figure)) if id in index), None)
         if id is None:
-            raise ExtensionError(f"{page}: figure {named[0]} has no data and no provenance: make it with ardm.book.figures.publish")
+            raise ExtensionError(
+                f"{page}: figure {named[0]} has no data and no provenance: make it with ardm.book.figures.publish"
+            )
         if not all(image.get("alt", "").strip() for image in figure.findall(nodes.image)):
             raise ExtensionError(f"{page}: figure {named[0]} has no alternative text")
         root = "../" * page.count("/")

@@ -105,5 +105,5 @@ def test_missing_and_unknown_models_are_named(tmp_path):
     with pytest.raises(InputError, match="make it with `ardm train agreement-gate`"):
         load_gate("agreement", tmp_path)
     for call in (load_denoiser, load_gate, publish):
-        with pytest.raises(InputError, match="unknown model 'gpt(-gate)?': choose one of agreement, "):
+        with pytest.raises(InputError, match=r"unknown model 'gpt(-gate)?': choose one of agreement, "):
             call("gpt", tmp_path)

@@ -30,7 +30,9 @@ class Draw:
 
     A token takes up an interval of [0, 1) as long as its probability, in the order of the ids, and is drawn when the uniform
     number lies in it. Sums are float64 (float32 on a device with nothing wider). In float32 rare tokens are lost and the draw
-    acts as a lower temperature (Zheng et al. 2024, arXiv:2409.02908, for the Gumbel trick).
+    acts as a lower temperature (Zheng et al. 2024, arXiv:2409.02908, for the Gumbel trick). Two distributions that are close give
+    different tokens a little more often than with a Gumbel number for every word, since mass that moves between two ids shifts
+    every edge between them; the number of random numbers does not grow with V.
     """
 
     temperature: float = 1.0
