@@ -31,7 +31,7 @@ class States:
 
 
 def _uniform(x: Int[Tensor, "B L"], rng: torch.Generator, device: torch.device) -> Float[Tensor, "B L"]:
-    """One number in [0, 1) a position, drawn on the CPU so that every device is given the same."""
+    """One number in [0, 1) a position, drawn on the CPU: every device with float64 is given the same."""
     return torch.rand(x.shape, generator=rng, dtype=widest(device)).to(device)
 
 

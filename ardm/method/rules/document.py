@@ -15,7 +15,8 @@ __all__ = ["overwrite_by_unit_weights"]
 
 def overwrite_by_unit_weights(gate: OverwriteGate) -> Overwrite:
     """The document's formula as written: unit weights, and of the trained gate only the moments of its signals and its prior."""
-    unit = OverwriteGate(LinearHead(), gate.prior, "noisy_or", tuple(gate.standard)).eval()
+    head = LinearHead().to(gate.prior.delta.device)
+    unit = OverwriteGate(head, gate.prior, "noisy_or", tuple(gate.standard)).eval()
     unit.standard = gate.standard
     return Overwrite(unit)
 
