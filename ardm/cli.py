@@ -236,7 +236,7 @@ def arena(
     Args:
         profile: what the options start from: small, paper, final, scale or scale-gpu
         jobs: cells at a time (default: one a core)
-        out: folder of models, cells and tables (default: runs/arena)
+        out: folder of cells and tables (default: runs/arena); trained models lie in models beside it, for all arenas and the ablations
     """
     from ardm.experiments.arena import CellsFailed
     from ardm.experiments.arena import arena as play
@@ -246,6 +246,7 @@ def arena(
     settings = replace(PROFILES[profile], **(changes or {}))
     folder = out or library.here(library.home() / "runs" / "arena")
     try:
-        print(play(settings, folder, jobs=jobs, say=partial(print, file=sys.stderr, flush=True)))
+        say = partial(print, file=sys.stderr, flush=True)
+        print(play(settings, folder, models=folder.parent / "models", jobs=jobs, say=say))
     except CellsFailed as error:
         raise runs.RunFailed(str(error)) from error

@@ -155,9 +155,9 @@ def test_help_names_every_profile_of_the_arena(capsys):
 def test_the_options_of_the_arena_change_its_profile(notebooks, capsys, monkeypatch):
     played = []
 
-    def play(settings, folder, *, jobs, say):
+    def play(settings, folder, *, models, jobs, say):
         say("one cell")
-        played.append((settings, folder, jobs))
+        played.append((settings, folder, models, jobs))
         return folder / "arena.csv"
 
     monkeypatch.setattr(arena, "arena", play)
@@ -169,7 +169,8 @@ def test_the_options_of_the_arena_change_its_profile(notebooks, capsys, monkeypa
         == 0
     )
     changed = dataclasses.replace(PROFILES["paper"], tasks=("agreement",), nfe=(4, 8), tuning=0)
-    assert played == [(PROFILES["small"], Path("../runs/arena"), None), (changed, Path("x"), 2)]
+    first = PROFILES["small"], Path("../runs/arena"), Path("../runs/models"), None
+    assert played == [first, (changed, Path("x"), Path("models"), 2)]  # models lie beside the folder of the tables
     out, err = capsys.readouterr()
     assert out.split() == ["../runs/arena/arena.csv", "x/arena.csv"]
     assert err == "one cell\none cell\n"
