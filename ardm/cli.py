@@ -236,7 +236,7 @@ def arena(
     Args:
         profile: what the options start from: small, paper, final, scale or scale-gpu
         jobs: cells at a time (default: one a core)
-        out: folder of cells and tables (default: runs/arena); trained models lie in models beside it, for all arenas and the ablations
+        out: folder of cells and tables (default: runs/arena); trained models lie beside it, in models
     """
     from ardm.experiments.arena import CellsFailed
     from ardm.experiments.arena import arena as play
