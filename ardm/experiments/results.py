@@ -171,7 +171,7 @@ def machines(made: Mapping) -> str:
     """On which processors and devices a table was made, by the sources in its :func:`facts`."""
     given = made["provenance"]
     sources = [given] if isinstance(given, Mapping) else given  # tables without keys name one source
-    return "; ".join(dict.fromkeys(f"{one['cpu']}, {one['cores']} cores, {one['device']}" for one in sources))
+    return "; ".join(dict.fromkeys(f"{one['cpu']}, {one['device']}" for one in sources))
 
 
 def state(name: str = "arena", folder: Path = RESULTS) -> str:
