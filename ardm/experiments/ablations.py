@@ -41,7 +41,10 @@ PROFILES = {
     "small": Settings(tasks=("sudoku",), nfe=(8, 16), seeds=2, count=60, tuning=0, denoiser_steps=600, gate_steps=60),
     "paper": Settings(tasks=("agreement", "sudoku"), nfe=(8, 16), count=160, tuning=0, gate_steps=100),
 }
-"""``small``: minutes on two cores, to see that all works. ``paper``: what is published. ``gate_steps`` are those of the base."""
+"""``small``: minutes on two cores, to see that all works. ``paper``: what is published. ``gate_steps`` are those of the base.
+
+:meta hide-value:
+"""
 
 
 # What is changed ---------------------------------------------------------------------------------------------------------
@@ -110,7 +113,10 @@ VARIANTS = {
     "base": Variant(calls=(4, 8, 16, 32)),
     **{f"{axis}/{name}": variant for axis, named in AXES.items() for name, variant in named.items()},
 }
-"""``base``, and what differs from it by axis and name; the base's own choice is in no axis."""
+"""``base``, and what differs from it by axis and name; the base's own choice is in no axis.
+
+:meta hide-value:
+"""
 
 
 def variant_named(name: str) -> Variant:

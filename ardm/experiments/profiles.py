@@ -51,4 +51,6 @@ PROFILES = {
 """``small``: minutes on two cores, to see that all works. ``paper``: the book's tables. ``final``: the rivals that were best there
 against this book's gates, on more texts and new ones. ``scale``: the gate and its best rivals on longer texts and with smaller and
 larger models; ``scale-gpu``: the same on text, with models for a GPU.
+
+:meta hide-value:
 """

@@ -26,7 +26,10 @@ PUBLISHED = {
     ),
     "toy": DenoiserRecipe(length=16, width=64, depth=2, steps=8000),
 }
-"""The denoisers that come with the package: ``NAME.safetensors``."""
+"""The denoisers that come with the package: ``NAME.safetensors``.
+
+:meta hide-value:
+"""
 
 
 def published_files(folder: Path = MODELS) -> tuple[Path, ...]:

@@ -79,7 +79,10 @@ ARENA = (
     ),
     Task(name="text8", title="text8", recipe=TEXT8, score_by=TextQuality(), **LONG),
 )
-"""The tasks that are played when none is named."""
+"""The tasks that are played when none is named.
+
+:meta hide-value:
+"""
 
 
 def _rung(name: str, recipe: DenoiserRecipe, title: str, **how: Any) -> Task:
@@ -98,7 +101,10 @@ LADDER = tuple(
         ("agreement-wide", {"width": 128, "depth": 4}, "32 tokens, wide model"),
     )
 )
-"""The agreement grammar at three lengths with one model, and at the middle length with a smaller and a larger model."""
+"""The agreement grammar at three lengths with one model, and at the middle length with a smaller and a larger model.
+
+:meta hide-value:
+"""
 
 
 def _large(size: int, width: int, depth: int, heads: int, rate: float) -> Task:
@@ -117,7 +123,13 @@ def _large(size: int, width: int, depth: int, heads: int, rate: float) -> Task:
 
 
 LARGE = tuple(_large(*sizes) for sizes in ((10, 384, 6, 6, 1e-3), (25, 512, 8, 8, 6e-4), (85, 768, 12, 12, 3e-4)))
-"""Characters of text8 in windows of 256, with models that want a GPU."""
+"""Characters of text8 in windows of 256, with models that want a GPU.
+
+:meta hide-value:
+"""
 
 TASKS = {task.name: task for task in (*ARENA, *LADDER, *LARGE)}
-"""All tasks by name."""
+"""All tasks by name.
+
+:meta hide-value:
+"""

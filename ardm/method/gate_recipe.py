@@ -168,4 +168,7 @@ GATES = {
     "final": GateRecipe(signals=FOUR, states=Rollout("hide"), objective=Taught("final"), batch=16, steps=60),
     "attentive": RECOMMENDED,
 }
-"""The gates that rules of the arena ask for, by name; each is trained for the denoiser that it plays with."""
+"""The gates that rules of the arena ask for, by name; each is trained for the denoiser that it plays with.
+
+:meta hide-value:
+"""
