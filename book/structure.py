@@ -320,7 +320,7 @@ def reading(root: Path, order: Sequence[str] = READING) -> str:
 
 def wings(code: Structure, root: Path) -> str:
     """A table of the wings, from top to bottom, and what each says of itself."""
-    rows = [f"| `{PACKAGE}.{wing.name}` | {first_sentence(wing.name, root)} |" for wing in code.wings]
+    rows = [f"| {wing.name} | {first_sentence(wing.name, root)} |" for wing in code.wings]
     return "\n".join(["| Wing | What it is |", "|---|---|", *rows])
 
 
