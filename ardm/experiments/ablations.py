@@ -12,15 +12,14 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from ardm.base import fingerprint
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError
-from ardm.base.provenance import provenance
-from ardm.experiments.arena import as_csv, sources
+from ardm.experiments.arena import as_csv, keep_result, sources
 from ardm.experiments.cells import Models, Played, Settings, Training
 from ardm.experiments.play import Parts
 from ardm.experiments.scores import Row
@@ -230,14 +229,7 @@ def keep(one: Ablation, rows: Sequence[Mapping[str, Any]], file: Path, *, second
     if file.stem != one.key:
         raise InputError(f"{file.name} is not the file of {one}: its code or settings have changed, plan again")
     check_writable(file)
-    kept = {"key": one.key, "result": rows, "made": one.made, "seconds": round(seconds, 3), "provenance": _provenance()}
-    write_whole(file, json.dumps(kept, ensure_ascii=False) + "\n")
-
-
-@cache
-def _provenance() -> dict[str, str | int]:
-    """Of this process, which imported its code once."""
-    return provenance()
+    keep_result(one, rows, file, seconds=seconds)
 
 
 # Tables ------------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from ardm.experiments.store import Store, facts_of
 from ardm.method.gate_recipe import GateRecipe
 from ardm.method.train_denoiser import DenoiserRecipe
 
-__all__ = ["CellsFailed", "again", "arena", "as_csv", "sources"]
+__all__ = ["CellsFailed", "again", "arena", "as_csv", "keep_result", "sources"]
 
 Job = Training | Search | Cell | Reference
 Kept = Mapping[str, Any]
@@ -200,13 +200,17 @@ def _result(job: Job, place: Place) -> Any:
 
 
 def _do(job: Job, place: Place) -> None:
-    """Do one job and keep what came out, with all that decided it and what made it. A store keeps what is trained."""
+    """Do one job and keep what came out. A store keeps what is trained."""
     began = time.perf_counter()
     result = _result(job, place)
     if isinstance(job, Training):
         return
-    file, seconds = place.file(job), round(time.perf_counter() - began, 3)
-    kept = {"key": job.key, "result": result, "made": job.made, "seconds": seconds, "provenance": _provenance()}
+    keep_result(job, result, place.file(job), seconds=time.perf_counter() - began)
+
+
+def keep_result(job: Played, result: Any, file: Path, *, seconds: float) -> None:
+    """Write a result with all that decided and made it, whole or not at all."""
+    kept = {"key": job.key, "result": result, "made": job.made, "seconds": round(seconds, 3), "provenance": _provenance()}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(kept, ensure_ascii=False) + "\n")
 
