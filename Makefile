@@ -3,9 +3,12 @@
 # make test    run every check
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
-# make ablations  change one thing of the gate at a time: runs/ablations/small, in minutes; PROFILE=paper takes hours
+# make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
+# make ablations  change one thing of the gate at a time: runs/ablations, in minutes; PROFILE=paper takes hours
 # make lock    resolve requirements.lock anew (needs uv)
 # make clean   remove _build and caches; .venv and runs stay
+#
+# make book WHY=1 and make arena WHY=1 only say what is out of date. JOBS=4 runs so many things at a time, ON=slurm on a cluster.
 #
 # Everything runs in .venv, made on first use. Another Python: make PYTHON=python3.12 book
 # In an activated conda environment named ardm (environment.yml) that environment is used instead.
@@ -23,7 +26,7 @@ SOURCES_OF_VENV := pyproject.toml requirements.lock
 # Each notebook kernel and each test worker computes on one thread: they already run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help book pdf test lab record ablations lock clean install
+.PHONY: help book pdf test lab record arena ablations lock clean install
 .DEFAULT_GOAL := help
 
 help:
@@ -49,8 +52,36 @@ $(VENV)/.ardm-lab: $(VENV)/.ardm-installed
 	@touch $@
 
 book: install
-	$(BIN)/ardm execute --into _build/executed
-	$(PY) book/build.py
+	@$(BIN)/ardm book $(if $(WHY),--why) $(if $(JOBS),--jobs $(JOBS))
+
+# With the template of the ablations, which is no page of the book.
+RECORDED := $(wildcard notebooks/*.ipynb) notebooks/ablations/run.ipynb
+
+pdf: book
+	$(PY) book/pdf.py
+
+record: install
+	$(BIN)/ardm execute --into _build/executed $(RECORDED)
+	$(BIN)/ardm record --from _build/executed $(RECORDED)
+	cp _build/executed/figures/fig-rewriting.png book/_static/rewriting.png
+
+# Where they compute and what of it: a profile of ardm arena or ardm ablations, jobs at a time, a cluster (book/rerun.md).
+PROFILE ?= small
+CHOSEN = --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS)) $(if $(ON),--on $(ON)) $(if $(WHY),--dry-run)
+
+arena: install
+	@$(ONE_THREAD) $(BIN)/ardm arena $(CHOSEN)
+
+ablations: install
+	@$(ONE_THREAD) $(BIN)/ardm ablations $(CHOSEN)
+
+lab: $(VENV)/.ardm-installed
+	@echo "installing JupyterLab into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[lab]"
+	@touch $@
+
+book: install
+	@$(BIN)/ardm book $(if $(WHY),--why) $(if $(JOBS),--jobs $(JOBS))
 
 # With the template of the ablations, which is no page of the book.
 RECORDED := $(wildcard notebooks/*.ipynb) notebooks/ablations/run.ipynb

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypedDict, get_args
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict, get_args
 
 from cyclopts import App, CycloptsError, Parameter, Token
 
 from ardm import __version__
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError, check_choice
+from ardm.base.graph import Unit
 from ardm.base.provenance import provenance
 from ardm.book import library, runs
 from ardm.book.parameters import non_default, parse_assignments, read_parameters, schema
+
+if TYPE_CHECKING:
+    from ardm.experiments.work import Experiment, Place
 
 __all__ = ["main"]
 
@@ -45,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, CycloptsError) as error:
         return _refuse(str(error), BAD_INPUT)
     except runs.RunFailed as error:
-        return _refuse(str(error), FAILED)
+        print(f"ardm: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return _refuse("interrupted; nothing half-written was left", INTERRUPTED)
     return 0
@@ -145,7 +151,13 @@ def parameters(notebook: str, /, *, as_schema: Annotated[bool, Parameter("--sche
 
 
 @app.command
-def execute(*notebooks: str, into: Path | None = None, jobs: int | None = None, force: bool = False) -> None:
+def execute(
+    *notebooks: str,
+    into: Path | None = None,
+    jobs: int | None = None,
+    force: bool = False,
+    why: bool = False,
+) -> None:
     """Execute the notebooks whose executed copy is out of date.
 
     Args:
@@ -153,9 +165,45 @@ def execute(*notebooks: str, into: Path | None = None, jobs: int | None = None, 
         into: folder of the executed copies (default: _build/executed)
         jobs: notebooks at a time (default: one a core)
         force: execute those that are up to date too
+        why: only say which are out of date, and why
     """
     found = library.several(notebooks)
-    runs.execute_stale(found, into or library.copies(found), jobs=jobs, force=force)
+    folder = into or library.copies(found)
+    if why:
+        reasons = {copy.stem: runs.why_stale(one, runs.recorded(copy)) for copy, one in runs.copies_of(found, folder).items()}
+        print(*(f"{name}: {reason or 'up to date'}" for name, reason in reasons.items()), sep="\n")
+        return
+    runs.execute_stale(found, folder, jobs=jobs, force=force, say=partial(print, flush=True))
+
+
+@app.command
+def book(*, jobs: int | None = None, why: bool = False) -> None:
+    """Execute the notebooks that are out of date, then build the pages: _build/html/index.html.
+
+    Args:
+        jobs: notebooks at a time (default: one a core)
+        why: only say what is out of date, and why
+    """
+    found = library.several(())
+    root, into = runs.project_root(found[0]), library.copies(found)
+    build = [sys.executable, str(root / "book" / "build.py")]
+    if why:
+        return execute(into=into, why=True)
+    pages = Unit(kind="pages", name="pages", command=tuple(build), says="the pages")
+    if not runs.execute_stale(found, into, jobs=jobs, then=[pages], say=partial(print, flush=True)):
+        sys.exit(subprocess.run(build, check=False).returncode)
+    return print("_build/html/index.html")
+
+
+@app.command(show=False)
+def execute_one(notebook: Path, output: Path, /) -> None:
+    """Execute one notebook with its defaults; the graph starts it.
+
+    Args:
+        notebook: its path
+        output: of the executed copy
+    """
+    runs.execute(notebook, output, progress=False)
 
 
 @app.command
@@ -204,7 +252,7 @@ def export(name: str, /, *, out: Path | None = None) -> None:
 
 
 class Changes(TypedDict, total=False):
-    """What the options of ``arena`` change of a profile.
+    """What the options of ``arena`` and ``ablations`` change of a profile.
 
     Args:
         tasks: A,B (default: the profile's)
@@ -213,6 +261,8 @@ class Changes(TypedDict, total=False):
         seeds: trainings
         count: texts a cell
         tuning: texts that a setting is tried on; 0 plays the defaults
+        denoiser_steps: optimiser steps of each denoiser (default: its recipe's)
+        gate_steps: optimiser steps of each gate (default: its recipe's)
     """
 
     tasks: Annotated[Words, Parameter(alias="--task")]
@@ -221,6 +271,8 @@ class Changes(TypedDict, total=False):
     seeds: int
     count: int
     tuning: int
+    denoiser_steps: int
+    gate_steps: int
 
 
 @app.command
@@ -229,24 +281,107 @@ def arena(
     profile: str = "small",
     changes: Annotated[Changes | None, Parameter("*")] = None,
     jobs: int | None = None,
+    on: str | None = None,
     out: Path | None = None,
+    dry_run: Annotated[bool, Parameter(alias="-n")] = False,
 ) -> None:
     """Play every rule on every task at equal calls and write tidy tables; resumable.
 
     Args:
         profile: what the options start from: small, paper, final, scale or scale-gpu
-        jobs: cells at a time (default: one a core)
+        jobs: batches of cells at a time (default: one a core)
+        on: a cluster: slurm, kubernetes, or the folder of a Snakemake profile
         out: folder of cells and tables (default: runs/arena); trained models lie beside it, in models
+        dry_run: only list what is missing or out of date
     """
-    from ardm.experiments.arena import CellsFailed
-    from ardm.experiments.arena import arena as play
+    from ardm.experiments.arena import Arena
     from ardm.experiments.profiles import PROFILES
 
     check_choice("profile", profile, PROFILES)
     settings = replace(PROFILES[profile], **(changes or {}))
-    folder = out or library.here(library.home() / "runs" / "arena")
+    _make(Arena(settings, _place(out or library.here(library.home() / "runs" / "arena"))), jobs, on, dry_run)
+
+
+@app.command
+def ablations(
+    *,
+    profile: str = "small",
+    axes: Words = (),
+    changes: Annotated[Changes | None, Parameter("*")] = None,
+    jobs: int | None = None,
+    on: str | None = None,
+    out: Path | None = None,
+    dry_run: Annotated[bool, Parameter(alias="-n")] = False,
+) -> None:
+    """Change one thing of the gate at a time and write tidy tables; resumable.
+
+    Args:
+        profile: what the options start from: small or paper
+        axes: A,B of ardm.experiments.ablations.AXES (default: all)
+        jobs: batches of cells at a time (default: one a core)
+        on: a cluster: slurm, kubernetes, or the folder of a Snakemake profile
+        out: folder of cells and tables (default: runs/ablations); trained models lie beside it, in models
+        dry_run: only list what is missing or out of date
+    """
+    from ardm.experiments.ablations import AXES, PROFILES, Ablations
+    from ardm.experiments.results import effects, read
+
+    check_choice("profile", profile, PROFILES)
+    settings = replace(PROFILES[profile], **(changes or {}))
+    place = _place(out or library.here(library.home() / "runs" / "ablations"))
+    if _make(Ablations(settings, place, axes or tuple(AXES)), jobs, on, dry_run):
+        table = effects(read("ablations", place.folder)).to_csv(index=False, float_format="%.6g")
+        write_whole(place.folder / "effects.csv", table)
+
+
+def _place(folder: Path) -> Place:
+    from ardm.experiments.work import Place
+
+    return Place(folder, folder.parent / "models")
+
+
+def _make(experiment: Experiment, jobs: int | None, on: str | None, dry_run: bool) -> bool:
+    """Make the tables, or list what that would do; whether they were made."""
+    from ardm.base.graph import UnitsFailed
+
+    if dry_run:
+        open_ = experiment.open()
+        for batch in open_:
+            print(f"{batch.kind}: {batch.says}", *(f"  {job}" for job in batch.jobs), sep="\n")
+        print(f"{sum(len(batch.jobs) for batch in open_)} jobs in {len(open_)} batches would be done")
+        return False
     try:
-        say = partial(print, file=sys.stderr, flush=True)
-        print(play(settings, folder, models=folder.parent / "models", jobs=jobs, say=say))
-    except CellsFailed as error:
+        print(experiment.run(jobs=jobs, on=on, say=partial(print, file=sys.stderr, flush=True)))
+    except UnitsFailed as error:
         raise runs.RunFailed(str(error)) from error
+    return True
+
+
+@app.command(show=False)
+def work(folder: Path, batch: str, /) -> None:
+    """Do the missing jobs of one batch of an experiment, here and now; the graph starts it.
+
+    Args:
+        folder: of the experiment
+        batch: its name
+    """
+    from ardm.experiments.make import asked
+    from ardm.experiments.work import JobsFailed
+
+    try:
+        asked(folder).work(batch)
+    except JobsFailed as error:
+        raise runs.RunFailed(str(error)) from error
+
+
+@app.command
+def again(folder: Path, key: str, /) -> None:
+    """Do one job of an arena or of ablations again, here and now, and print what comes out; nothing is kept.
+
+    Args:
+        folder: of the arena or the ablations
+        key: of the job: the column key of the table, or from the line that reports its failure
+    """
+    from ardm.experiments.make import asked
+
+    print(asked(folder).again(key))

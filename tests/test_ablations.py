@@ -1,11 +1,7 @@
 """The ablations: one thing changed at a time, the base the arena's own gate, no cell older than its code, nothing done twice."""
 
 import json
-import re
-import subprocess
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,16 +10,14 @@ import torch
 from ardm.base import fingerprint
 from ardm.base.errors import InputError
 from ardm.base.streams import Chance
+from ardm.cli import main
 from ardm.experiments.ablations import (
     AXES,
     PROFILES,
     VARIANTS,
+    Ablations,
     cell,
-    cells,
     collect,
-    keep,
-    play_cell,
-    unfinished,
     variant_named,
 )
 from ardm.experiments.cells import Loaded, Settings, Training, play
@@ -31,6 +25,7 @@ from ardm.experiments.results import effects, stale
 from ardm.experiments.store import Store, denoiser_made, facts_of, gate_made
 from ardm.experiments.tasks import TASKS
 from ardm.experiments.variant import ORDER, Variant, hiding
+from ardm.experiments.work import Place
 from ardm.method.gate import COMBINE, FOUR, SIGNALS
 from ardm.method.gate_recipe import GATES, EndToEnd, Rollout
 from ardm.method.labels import LABELS
@@ -39,7 +34,6 @@ from ardm.method.sampling import observe
 from ardm.method.schedule import ORDERS, Schedule
 from ardm.method.selection import Selection
 
-SNAKEFILE = Path(__file__).resolve().parent.parent / "notebooks" / "ablations" / "Snakefile"
 TINY = Settings(tasks=("sudoku",), nfe=(4, 8), seeds=2, count=12, denoiser_steps=20, gate_steps=4)
 SUDOKU = TASKS["sudoku"]
 
@@ -281,13 +275,18 @@ def fake(folder, settings=TINY, names=("base", "width/16"), task=SUDOKU):
     """Kept cells that nobody played: quality falls with the number of the cell."""
     found = [cell(settings, name, task, seed) for name in names for seed in range(settings.seeds)]
     for number, one in enumerate(found):
-        keep(one, [{"nfe": 8, "quality": 0.5 - number / 10, "seconds": 0.5}], one.file(folder), seconds=2.25)
+        place(folder).file(one).parent.mkdir(parents=True, exist_ok=True)
+        place(folder).keep(one, [{"nfe": 8, "quality": 0.5 - number / 10, "seconds": 0.5}], seconds=2.25)
     return found
+
+
+def place(folder):
+    return Place(folder, folder / "models")
 
 
 def test_kept_cells_become_tables(tmp_path):
     played = fake(tmp_path)
-    collect(played, TINY, tmp_path)
+    collect(played, TINY, place(tmp_path))
     table = pd.read_csv(tmp_path / "ablations.csv")
     assert list(table[["variant", "seed", "quality", "key"]].itertuples(index=False, name=None)) == [
         ("base", 0, 0.5, played[0].key),
@@ -306,15 +305,15 @@ def test_kept_cells_become_tables(tmp_path):
 
 def test_a_table_says_of_which_commits_its_cells_are(tmp_path):
     played = fake(tmp_path)
-    file = played[2].file(tmp_path)
+    file = place(tmp_path).file(played[2])
     file.write_text(json.dumps((kept := json.loads(file.read_text())) | {"provenance": kept["provenance"] | {"commit": "old"}}))
-    collect(played, TINY, tmp_path)
+    collect(played, TINY, place(tmp_path))
     made = json.loads((tmp_path / "ablations.json").read_text())["provenance"]
     assert [one["cells"] for one in made] == [3, 1] and made[1]["commit"] == "old"
 
 
 def test_a_table_knows_when_it_is_stale(tmp_path, other_code):
-    collect(fake(tmp_path, names=VARIANTS), TINY, tmp_path)
+    collect(fake(tmp_path, names=VARIANTS), TINY, place(tmp_path))
     assert stale("ablations", tmp_path) == []
     made, table = json.loads((tmp_path / "ablations.json").read_text()), (tmp_path / "ablations.csv").read_text()
     for change, why in (
@@ -341,107 +340,74 @@ def test_a_table_without_keys_is_stale(tmp_path):
     assert stale("ablations", tmp_path) == ["ablations.csv has no keys: it was made before cells had them"]
 
 
-def test_rows_are_kept_once_and_never_under_the_name_of_another_cell(tmp_path, models, monkeypatch):
+def test_rows_are_kept_with_all_that_made_them(tmp_path, store):
     one = tiny("order/left")
-    file = play_cell(one, models, tmp_path)
-    held = json.loads(file.read_text())
-    assert file == tmp_path / "sudoku" / "0" / "order" / "left" / f"{one.key}.json"
+    there = Place(tmp_path, store.folder)
+    there.do_and_keep(one)
+    held = json.loads(there.file(one).read_text())
+    assert there.file(one) == tmp_path / "cells" / "sudoku" / f"{one.key}.json" and there.kept(one) == held
     assert [row["nfe"] for row in held["result"]] == [4, 8] and held["made"] == json.loads(json.dumps(one.made))
     assert held["seconds"] > sum(row["seconds"] * 12 for row in held["result"]) and "commit" in held["provenance"]
-    monkeypatch.setattr("ardm.experiments.ablations.play_variant", None)
-    assert play_cell(one, models, tmp_path) == file
-    with pytest.raises(InputError, match="is not the file of base on sudoku, seed 0: its code or settings have changed"):
-        keep(tiny("base"), [], file, seconds=0.0)
 
 
-def test_what_is_missing_is_said_with_its_reason(tmp_path):
-    done, failed, silent, waiting = fake(tmp_path)
-    for one in (failed, silent, waiting):
-        one.file(tmp_path).unlink()
-    failed.file(tmp_path).with_suffix(".log").write_text("run: 10%\nardm: run failed in cell [3]\n")
-    silent.file(tmp_path).with_suffix(".log").write_text("")
-    assert unfinished([done, failed, silent, waiting], tmp_path).splitlines() == [
-        "ablations: 3 of 4 cells are missing, 2 of them failed; the same command goes on with them",
-        "  base on sudoku, seed 1: ardm: run failed in cell [3]",
-        "  width/16 on sudoku, seed 0: it said nothing",
+# The experiment ----------------------------------------------------------------------------------------------------------
+
+
+def listed(experiment):
+    """What it would do: the jobs by kind of batch."""
+    return {
+        kind: sorted(str(job) for batch in experiment.open() if batch.kind == kind for job in batch.jobs)
+        for kind in ("train", "play")
+    }
+
+
+def test_each_model_is_trained_once_and_each_cell_played_once(tmp_path):
+    small = listed(Ablations(PROFILES["small"], place(tmp_path)))
+    assert small["train"] == [
+        f"{what}, seed {seed}" for what in ("a gate for sudoku", "the denoiser of sudoku") for seed in (0, 1)
     ]
+    assert small["play"] == sorted(f"{name} on sudoku, seed {seed}" for name in VARIANTS for seed in (0, 1))
+    some = listed(Ablations(replace(PROFILES["paper"], seeds=3), place(tmp_path), ("width", "steps")))
+    assert (len(some["train"]), len(some["play"])) == (12, 2 * 3 * 5)
+    batches = Ablations(PROFILES["small"], place(tmp_path)).open()
+    assert max(len(batch.jobs) for batch in batches) <= 20
+    first = next(batch for batch in batches if batch.name == "play-sudoku-1-0")
+    assert [batch.says for batch in batches if batch.name in first.after] == ["models of sudoku, 16 tokens, training 1"]
 
 
-# The plan ----------------------------------------------------------------------------------------------------------------
+def test_what_is_there_is_not_played_again(tmp_path):
+    fake(tmp_path, PROFILES["small"], ["base", "width/16"])
+    left = listed(Ablations(PROFILES["small"], place(tmp_path), ("width",)))
+    assert left["play"] == [f"width/128 on sudoku, seed {seed}" for seed in (0, 1)]
+    assert left["train"] == [f"the denoiser of sudoku, seed {seed}" for seed in (0, 1)]  # a variant trains its own gate
 
 
-def plan(folder, *options):
-    """What Snakemake would do in the folder: jobs by rule, and all that it said."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--directory", folder, "--cores", "2", "-n"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)}, said
-
-
-def made(folder, played):
-    """The files of the models that these cells read, empty."""
-    models = Store(folder / "models")
-    for one in played:
-        for training in (Training(one.training.denoiser), one.training):
-            models.file(training.made).parent.mkdir(parents=True, exist_ok=True)
-            models.file(training.made).touch()
-
-
-def test_the_plan_trains_each_model_once_and_plays_each_cell_once(tmp_path):
-    jobs, said = plan(tmp_path)
-    every = cells(PROFILES["small"])
-    assert len(every) == 2 * len(VARIANTS)
-    assert jobs == {"model": 4, "cell": len(every), "collect": 1, "all": 1, "total": len(every) + 6}, said
-    rows = re.findall(r"output: (ablations/\S+/[0-9a-f]+\.json)\n", said)
-    assert sorted(rows) == sorted(str(one.file(Path("ablations", "small"))) for one in every)
-    jobs, said = plan(tmp_path, "--config", "profile=paper", "axes=width,steps", "seeds=3")
-    assert jobs == {"model": 12, "cell": 2 * 3 * 5, "collect": 1, "all": 1, "total": 44}, said
-
-
-def test_what_is_there_is_not_planned_again_whatever_its_age(tmp_path):
-    folder = tmp_path / "ablations" / "small"
-    played = fake(folder, PROFILES["small"], ["base", "width/16"])
-    made(tmp_path, played)  # younger than the rows
-    jobs, said = plan(tmp_path, "--config", "axes=width")
-    assert jobs == {"cell": 2, "collect": 1, "all": 1, "total": 4}, said  # width/128
-
-
-def test_fewer_tasks_are_planned_and_the_tables_gather_what_was_played_before(tmp_path):
-    options = ("--config", "profile=paper", "tasks=agreement", "axes=width", "seeds=2")
-    settings, folder = replace(PROFILES["paper"], seeds=2), tmp_path / "ablations" / "paper"
-    planned, before = ["base", "width/16", "width/128"], ["base", "order/left"]
-    played = [*fake(folder, settings, planned, TASKS["agreement"]), *fake(folder, settings, before)]
-    alone, *_ = fake(folder, replace(settings, seeds=1), ["edit/in_place"])  # from one training of two
-    made(tmp_path, played)
-    jobs, said = plan(tmp_path, *options)
-    assert jobs == {"collect": 1, "all": 1, "total": 2}, said
-    table = gathered(tmp_path, *options)
-    assert sorted(table["key"]) == sorted(one.key for one in played)  # each once
-    assert alone.file(folder).is_file()
-    assert set(json.loads((folder / "ablations.json").read_text())["settings"]["tasks"]) == {"agreement", "sudoku"}
-    assert set(pd.read_csv(folder / "effects.csv")["variant"]) == {"width/16", "width/128", "order/left"}
-    cell(settings, "base", SUDOKU, 1).file(folder).unlink()  # what is compared with it has to wait
-    (folder / "ablations.csv").unlink()
-    assert set(gathered(tmp_path, *options)["task"]) == {"agreement"}
-
-
-def gathered(folder, *options):
-    """The table that Snakemake writes in the folder."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--directory", folder, "--cores", "1", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return pd.read_csv(folder / "ablations" / "paper" / "ablations.csv")
+def test_the_command_makes_the_tables_of_some_axes(tmp_path, capsys):
+    """Sudoku with tiny models, three variants, by the graph; then nothing is left to do."""
+    options = ["--axes", "width", "--seeds", "2", "--count", "8", "--denoiser-steps", "5", "--gate-steps", "3", "--nfe", "4"]
+    folder = tmp_path / "some"
+    assert main(["ablations", *options, "--out", str(folder), "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith("10 jobs in 4 batches would be done\n")
+    assert main(["ablations", *options, "--out", str(folder), "--jobs", "2"]) == 0
+    assert "[4/4] play: sudoku, training " in capsys.readouterr().err
+    table, found = pd.read_csv(folder / "ablations.csv"), pd.read_csv(folder / "effects.csv")
+    assert set(table["variant"]) == {"base", "width/16", "width/128"} and len(table) == 2 * (4 + 1 + 1)
+    assert set(found["variant"]) == {"width/16", "width/128", "calls/4", "calls/16", "calls/32"}
+    assert main(["ablations", *options, "--out", str(folder), "--dry-run"]) == 0
+    assert capsys.readouterr().out == "0 jobs in 0 batches would be done\n"
 
 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("profile=big", "no profile 'big': choose among small, paper"),
-        ("axes=width,size", "no axis 'size': choose among combine"),
-        ("tasks=sudoku,chess", "no task 'chess': choose among agreement"),
-        ("seeds=1", "seeds=1: an interval over trainings needs at least 2"),
+        (("--profile", "big"), "profile='big': choose small or paper"),
+        (("--axes", "width,size"), "axis='size': choose combine"),
+        (("--tasks", "sudoku,chess"), "no task 'chess': choose among agreement"),
+        (("--seeds", "1"), "seeds=1: an interval over trainings needs at least 2"),
+        (("--on", "moon"), "no profile 'moon': name kubernetes, slurm"),
     ],
 )
-def test_a_bad_option_is_named_before_anything_runs(tmp_path, option, said):
-    jobs, output = plan(tmp_path, "--config", option)
-    assert not jobs and said in output
+def test_a_bad_option_is_named_before_anything_runs(tmp_path, capsys, option, said):
+    assert main(["ablations", *option, "--out", str(tmp_path / "a")]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -15,13 +15,16 @@ import torch
 import ardm.experiments.play
 from ardm.base import fingerprint
 from ardm.base.errors import InputError
-from ardm.experiments.arena import CellsFailed, _planned, again, arena
+from ardm.base.graph import UnitsFailed
+from ardm.experiments.arena import Arena, arena
 from ardm.experiments.cells import REAL, TUNING, Cell, Loaded, Reference, Search, Settings, Training, play, plays
+from ardm.experiments.make import asked
 from ardm.experiments.profiles import PROFILES
 from ardm.experiments.results import stale, state
 from ardm.experiments.scores import LawFidelity
 from ardm.experiments.store import Store, facts_of
 from ardm.experiments.tasks import TASKS
+from ardm.experiments.work import Place
 from ardm.method.entry import SCHEDULES
 from ardm.method.gate_recipe import GATES
 from ardm.method.rules import choose, entries
@@ -51,6 +54,17 @@ def played(tmp_path_factory):
 def rows(folder, name="arena.csv"):
     with (folder / name).open() as file:
         return list(csv.DictReader(file))
+
+
+def order(said):
+    """What was done, as it ended."""
+    return [line.partition("] ")[2].split("  ")[0] for line in said]
+
+
+def plan(settings, folder=Path("nowhere")):
+    """The searches and the trainings of an arena."""
+    whole = Arena(settings, Place(folder, folder / "models"))
+    return whole.searches, [one for batch in whole.trainings() for one in batch.jobs]
 
 
 def cell(task=PARITY, rule="one-way", settings=TINY, nfe=4, seed=0, knobs=None):
@@ -128,7 +142,7 @@ def test_by_default_the_arena_plays_its_ten_tasks_and_no_ladder():
 
 
 def test_the_scale_profile_trains_one_denoiser_a_rung_and_tunes_at_the_calls_that_it_plays():
-    searches, trainings = _planned(PROFILES["scale"])
+    searches, trainings = plan(PROFILES["scale"])
     assert len([one for one in trainings if one.gate is None]) == 5  # rungs
     assert len([one for one in trainings if one.gate is not None]) == 5 * 5  # rungs, trainings
     for rule in ("attentive hide ratio", "T2M low-prob", "oracle hide"):
@@ -181,7 +195,14 @@ def test_a_small_arena_whole(played):
         assert {r["knobs"] for r in table if r["rule"] == name and r["nfe"] == "4"} == {best["knobs"]}
     chosen = {(r["nfe"], r["knobs"]) for r in table if r["rule"] == "attentive hide ratio"}
     assert {(r["nfe"], r["knobs"]) for r in table if r["rule"] == "shuffled gate"} == chosen
-    assert said[-1].startswith("cells: 24 of 24")
+    assert {line.split("  ")[0] for line in said} == {f"[{n}/5] {what}" for n, what in enumerate(order(said), 1)}
+    assert order(said)[-1].startswith("play: ") and sorted(order(said)) == [
+        "play: parity, training 0, part 1",
+        "play: parity, training 1, part 1",
+        "search: parity, part 1",
+        "train: models of parity, 8 tokens, training 0",
+        "train: models of parity, 8 tokens, training 1",
+    ]
 
 
 def test_a_cell_is_what_a_run_by_hand_gives(played):
@@ -234,7 +255,7 @@ def test_an_interrupted_arena_goes_on_where_it_stopped(played):
     lost.unlink()
     said = []
     arena(settings, folder, jobs=1, say=said.append)
-    assert len(said) == 1 and said[0].startswith("cells: 1 of 1")
+    assert len(said) == 1 and said[0].startswith("[1/1] play: parity, training ")
     assert {c: c.stat().st_mtime_ns for c in times} == times
     strip = [[{k: v for k, v in r.items() if k != "seconds"} for r in table] for table in (rows(folder), before)]
     assert strip[0] == strip[1]
@@ -351,14 +372,15 @@ def test_what_decides_a_table_column_changes_the_file(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
-from ardm.experiments.arena import CellsFailed, arena
+from ardm.base.graph import UnitsFailed
+from ardm.experiments.arena import arena
 from ardm.experiments.cells import Settings
 settings = Settings(
     tasks=("parity",), rules=("one-way", "all-resample"), nfe=(4,), seeds=1, count=4, tuning=0, denoiser_steps=3
 )
 try:
     arena(settings, Path(sys.argv[1]), jobs=1)
-except CellsFailed as error:
+except UnitsFailed as error:
     print("FAILED", error)
 """
 
@@ -376,7 +398,7 @@ def test_no_table_outlives_its_code(tmp_path):
         return done.stdout + done.stderr
 
     first = run(sys.executable, "-c", RUN, "out")
-    assert "cells: 3 of 3" in first and "denoisers: 1 of 1" in first, first
+    assert "[1/2] train: models of parity" in first and "[2/2] play: parity, training 0" in first, first
     table = (tmp_path / "out" / "arena.csv").read_bytes()
 
     head = "    def __call__(self, step: Step, chance: Chance) -> Action:\n"
@@ -388,10 +410,10 @@ def test_no_table_outlives_its_code(tmp_path):
 
     rule.write_text(text.replace(head, head + '        raise ArithmeticError("this rule is broken")\n'))
     told = run(sys.executable, "-c", RUN, "out")
-    assert "FAILED 1 of 1 cells failed" in told
+    assert "FAILED 1 of 1 units failed" in told and "1 of 1 jobs failed" in told
     assert "one-way on parity, 4 calls, seed 0: ArithmeticError: this rule is broken" in told
-    line = next(line for line in told.splitlines() if line.strip().startswith("python -c"))
-    alone = run("bash", "-c", line.replace("python", sys.executable, 1))
+    line = next(line for line in told.splitlines() if line.strip().startswith("ardm again"))
+    alone = run(sys.executable, "-m", *line.split())
     assert "one_way.py" in alone and alone.strip().endswith("ArithmeticError: this rule is broken")
 
 
@@ -436,7 +458,7 @@ def test_who_tunes():
 def test_texts_that_are_played_are_never_those_that_knobs_are_chosen_on():
     for named in PROFILES.values():
         profile = replace(named, rules=("T2M low-prob", "attentive hide ratio"))
-        searches, _ = _planned(profile)
+        searches, _ = plan(profile)
         chosen = {seed for search in searches for _, seed, _ in search.tuners}
         shown = {one.texts for one in profile.cells({})}
         assert not chosen & shown
@@ -460,24 +482,69 @@ def test_a_failed_cell_is_named_and_the_others_are_kept(played):
     bad, good = (cell(rule="uniform refinement", settings=broken, seed=seed).file(folder / "cells") for seed in (1, 0))
     bad.mkdir(parents=True)  # a file cannot be put here
     with pytest.raises(
-        CellsFailed, match=r"1 of 2 cells failed[^\n]*\nuniform refinement on parity, 4 calls, seed 1: .*\n  python -c"
+        UnitsFailed,
+        match=r"1 of 2 units failed[^\n]*\nplay: parity, training 1[^\n]*\nuniform refinement on .* seed 1: InputError",
     ):
-        arena(broken, folder, jobs=1, say=lambda _: None)
+        arena(broken, folder, jobs=2, say=lambda _: None)
     assert good.is_file()
     bad.rmdir()
 
 
 def test_one_job_is_done_again_by_its_key(played):
+    """By its key, from the folder alone: what was asked lies there."""
     settings, folder, _ = played
-    searches, trainings = _planned(settings)
+    searches, trainings = plan(settings, folder)
+    arena(settings, folder, say=lambda _: None)  # the last test asked for another
     stored = next(r for r in rows(folder) if (r["rule"], r["nfe"], r["seed"]) == ("ReMDM cap", "8", "1"))
-    assert again(settings, folder, stored["key"])["outcomes"] == stored["outcomes"]
+    experiment = asked(folder)
+    assert experiment.settings == settings and experiment.open() == []
+    assert experiment.again(stored["key"])["outcomes"] == stored["outcomes"]
     search = next(one for one in searches if isinstance(one, Search) and one.rule == "ReMDM cap")
     kept = json.loads(search.file(folder / "cells").read_text())["result"]
-    assert again(settings, folder, search.key)["best"] == kept["best"]
-    assert again(settings, folder, trainings[0].key).denoiser is not None
+    assert experiment.again(search.key)["best"] == kept["best"]
+    assert experiment.again(trainings[0].key).denoiser is not None
     with pytest.raises(InputError, match="no job 'ab'"):
-        again(settings, folder, "ab")
+        experiment.again("ab")
+    with pytest.raises(InputError, match="holds no arena"):
+        asked(folder / "cells")
+    told = json.loads((folder / "asked.json").read_text())
+    (folder / "old").mkdir()
+    (folder / "old" / "asked.json").write_text(json.dumps({**told, "settings": {"seeds": 1}}))
+    with pytest.raises(InputError, match="another version of the code"):
+        asked(folder / "old")
+
+
+def test_what_a_dry_run_lists_is_what_is_out_of_date_and_no_other(played, other_code):
+    """Nothing when all is there. One lost search: itself and the cells that its knobs decide. Another rule's code: that rule's."""
+    settings, folder, _ = played
+    arena(settings, folder, say=lambda _: None)
+
+    def listed():
+        return {str(job) for batch in Arena(settings, Place(folder, folder / "models")).open() for job in batch.jobs}
+
+    assert listed() == set()
+    lost = next(search for search in plan(settings, folder)[0] if (search.rule, search.nfe) == ("ReMDM cap", 8))
+    text = lost.file(folder / "cells").read_text()
+    lost.file(folder / "cells").unlink()
+    cells = {f"ReMDM cap on parity, 8 calls, seed {seed}" for seed in (0, 1)}
+    assert listed() == {"the search for ReMDM cap on parity, 8 calls", *cells}
+    lost.file(folder / "cells").write_text(text)
+    other_code("one_way")
+    assert listed() == {f"one-way on parity, {nfe} calls, seed {seed}" for nfe in (4, 8) for seed in (0, 1)}
+
+
+def test_models_are_trained_only_for_what_is_played(played, tmp_path):
+    """All cells are there and the models are gone: nothing to do. One cell is gone too: its denoiser is trained, no gate."""
+    settings, folder, _ = played
+    arena(settings, folder, say=lambda _: None)
+    shutil.copytree(folder / "cells", tmp_path / "cells")
+    moved = Arena(settings, Place(tmp_path, tmp_path / "models"))
+    assert moved.open() == []
+    next(one for one in moved.cells() if str(one) == "one-way on parity, 8 calls, seed 1").file(tmp_path / "cells").unlink()
+    assert [[str(job) for job in batch.jobs] for batch in moved.open()] == [
+        ["the denoiser of parity, seed 1"],
+        ["one-way on parity, 8 calls, seed 1"],
+    ]
 
 
 def test_bad_settings_are_named_before_anything_runs(tmp_path):

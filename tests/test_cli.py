@@ -15,9 +15,11 @@ import pytest
 from test_runs import SLEEP, files, hear_interrupts, kernels, make_project, text_of, wait_for, write
 
 from ardm import InputError
+from ardm.base.graph import UnitsFailed
 from ardm.book import library, runs
 from ardm.cli import main
-from ardm.experiments import arena, published
+from ardm.experiments import published
+from ardm.experiments.arena import Arena
 from ardm.experiments.profiles import PROFILES
 from ardm.method.train_denoiser import DenoiserRecipe
 from ardm.worlds import corpora
@@ -155,34 +157,30 @@ def test_help_names_every_profile_of_the_arena(capsys):
 def test_the_options_of_the_arena_change_its_profile(notebooks, capsys, monkeypatch):
     played = []
 
-    def play(settings, folder, *, models, jobs, say):
+    def run(self, *, jobs, on, say):
         say("one cell")
-        played.append((settings, folder, models, jobs))
-        return folder / "arena.csv"
+        played.append((self.settings, self.place.folder, self.place.models, jobs, on))
+        return self.place.folder / "arena.csv"
 
-    monkeypatch.setattr(arena, "arena", play)
+    monkeypatch.setattr(Arena, "run", run)
     assert main(["arena"]) == 0
-    assert (
-        main(
-            ["arena", "--profile", "paper", "--task", "agreement", "--nfe", "4,8", "--tuning", "0", "--jobs", "2", "--out", "x"]
-        )
-        == 0
-    )
+    words = ["--profile", "paper", "--task", "agreement", "--nfe", "4,8", "--tuning", "0", "--jobs", "2", "--out", "x"]
+    assert main(["arena", *words, "--on", "slurm"]) == 0
     changed = dataclasses.replace(PROFILES["paper"], tasks=("agreement",), nfe=(4, 8), tuning=0)
-    first = PROFILES["small"], Path("../runs/arena"), Path("../runs/models"), None
-    assert played == [first, (changed, Path("x"), Path("models"), 2)]  # models lie beside the folder of the tables
+    first = PROFILES["small"], Path("../runs/arena"), Path("../runs/models"), None, None
+    assert played == [first, (changed, Path("x"), Path("models"), 2, "slurm")]  # models lie beside the folder of the tables
     out, err = capsys.readouterr()
     assert out.split() == ["../runs/arena/arena.csv", "x/arena.csv"]
     assert err == "one cell\none cell\n"
 
 
-def test_cells_that_failed_are_status_1(notebooks, capsys, monkeypatch):
-    def play(*_, **__):
-        raise arena.CellsFailed("2 of 9 cells failed:\n  one; other")
+def test_units_that_failed_are_status_1(notebooks, capsys, monkeypatch):
+    def run(*_, **__):
+        raise UnitsFailed("2 of 9 units failed\none; other")
 
-    monkeypatch.setattr(arena, "arena", play)
+    monkeypatch.setattr(Arena, "run", run)
     assert main(["arena"]) == 1
-    assert capsys.readouterr().err == "ardm: 2 of 9 cells failed: one; other\n"
+    assert capsys.readouterr().err == "ardm: 2 of 9 units failed\none; other\n"
 
 
 def test_help_is_quick_because_torch_is_not_loaded():

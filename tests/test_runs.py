@@ -16,7 +16,8 @@ import pytest
 from ardm.base import provenance
 from ardm.base.errors import InputError
 from ardm.book import runs
-from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, stale_key, steady
+from ardm.book.reads import digests
+from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, steady, why_stale
 from ardm.worlds import corpora
 
 STEPS = "steps: int = 3  # in [1, 10]: steps"
@@ -51,7 +52,8 @@ def text_of(path: Path) -> str:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    """What lies in the folder, but for the logs and the lock of the graph."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".graph")) if folder.exists() else []
 
 
 def kernels(folder: Path) -> list[int]:
@@ -91,7 +93,8 @@ def test_a_run_uses_the_parameters_and_the_notebooks_folder(notebooks, tmp_path)
     result = execute(notebook, output, {"steps": 7}, progress=False)
     assert text_of(output) == "7 notebooks\n"
     assert files(output.parent) == ["01_toy.ipynb"]
-    assert recorded(output) == {"key": stale_key(notebook), "parameters": {"steps": 7}, "seconds": result.seconds}
+    run = recorded(output)
+    assert (run["key"], run["parameters"], run["seconds"]) == (result.key, {"steps": 7}, result.seconds)
     executed = nbformat.read(output, as_version=4)
     assert "papermill" not in executed.metadata
     assert "version" not in executed.metadata.language_info
@@ -139,46 +142,86 @@ def test_nothing_runs_when_the_input_or_the_place_is_bad(notebooks, tmp_path, mo
     with pytest.raises(InputError, match="'steps' of 01_toy is 11, not int in"):
         execute(notebook, tmp_path / "out.ipynb", {"steps": 11})
     with pytest.raises(InputError, match="lies in no project"):
-        stale_key(write(tmp_path / "lost.ipynb", "1"))
+        execute(write(tmp_path / "lost.ipynb", "1"), tmp_path / "out.ipynb")
 
 
-def test_the_key_changes_with_all_that_decides_the_outputs_and_nothing_else(notebooks, monkeypatch):
-    notebook = write(notebooks / "01_toy.ipynb", "print(1)")
+READER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path.cwd().parent / "lib"))
+import laws
+print(Path("../ardm/data/table.csv").read_text(), (Path("..") / "style.css").open().read())
+Path("../_build").mkdir(exist_ok=True)
+Path("../_build/note.txt").write_text("a result")
+Path("../_build/note.txt").read_text()
+"""
+
+
+def test_a_copy_is_out_of_date_when_something_that_it_read_is_another_and_nothing_else(notebooks, tmp_path, monkeypatch):
+    """Cells, imported modules, read files, the lock, corpora. Not outputs, comments, docstrings, files nobody read, results."""
     root = notebooks.parent
-    seen = [stale_key(notebook)]
+    (root / "lib").mkdir()
+    law, table, style = root / "lib" / "laws.py", root / "ardm" / "data" / "table.csv", root / "style.css"
+    law.write_text('"""A law."""\nrule = 1\n')
+    table.write_text("1")
+    style.write_text("a {}")
+    notebook, copy = write(notebooks / "01_toy.ipynb", READER), tmp_path / "01_toy.ipynb"
+    assert why_stale(notebook, recorded(copy)) == "it was not executed yet"
+    execute(notebook, copy, progress=False)
+    run = recorded(copy)
+    assert {"lib/laws.py", "ardm/data/table.csv", "style.css"} <= set(run["reads"])
+    assert "_build/note.txt" not in run["reads"] and "ardm/method/gate.py" not in run["reads"]
 
     content = json.loads(notebook.read_text())
     content["cells"][1] |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": "1\n"}], "execution_count": 5}
     content["cells"][1]["metadata"]["papermill"] = {"duration": 1}
     notebook.write_text(json.dumps(content))
-    (root / "ardm" / "data" / ".cache").write_text("hidden")
-    (root / "ardm" / "notes.txt").write_text("no source")
-    (root / "data").mkdir()
-    (root / "data" / "mine.csv").write_text("no data of the package")
-    assert stale_key(notebook) == seen[0]
+    law.write_text('"""Another docstring."""\nrule = 1  # a comment\n')
+    (root / "ardm" / "method" / "gate.py").write_text("u = 0")
+    (root / "_build" / "note.txt").write_text("another result")
+    assert why_stale(notebook, run) == ""
 
-    def tag() -> None:
-        content["cells"][1]["metadata"]["tags"] = ["hide-input"]
-        notebook.write_text(json.dumps(content))
-
-    def edit() -> None:
-        content["cells"][1]["source"] = ["print(2)"]
-        notebook.write_text(json.dumps(content))
-
-    changes = [
-        tag,
-        edit,
-        lambda: (root / "ardm" / "method" / "gate.py").write_text("u = 0"),
-        lambda: (root / "ardm" / "deep").mkdir() or (root / "ardm" / "deep" / "rule.py").write_text(""),
-        lambda: (root / "ardm" / "deep" / "rule.js").write_text(""),
-        lambda: (root / "ardm" / "data" / "results.csv").write_text("1"),
-        lambda: (root / "requirements.lock").write_text("torch"),
-        lambda: monkeypatch.setattr(corpora, "locate", Path),
-    ]
-    for change in changes:
+    cell = content["cells"][1]
+    for change, back, why in (
+        (lambda: law.write_text("rule = 2"), lambda: law.write_text("rule = 1"), "changed: lib/laws.py"),
+        (table.unlink, lambda: table.write_text("1"), "changed: ardm/data/table.csv"),
+        (lambda: style.write_text("b {}"), lambda: style.write_text("a {}"), "changed: style.css"),
+        (
+            lambda: (root / "requirements.lock").write_text("torch"),
+            lambda: (root / "requirements.lock").write_text(""),
+            "changed: requirements.lock",
+        ),
+        (lambda: cell["metadata"].update(tags=["hide-input"]), cell["metadata"].clear, "changed: its cells"),
+        (lambda: cell.update(source="print(2)"), lambda: cell.update(source=READER), "changed: its cells"),
+        (
+            lambda: monkeypatch.setattr(corpora, "locate", Path),
+            lambda: monkeypatch.setattr(corpora, "locate", lambda name: None),
+            "changed: which corpora are here",
+        ),
+    ):
         change()
-        assert stale_key(notebook) not in seen
-        seen.append(stale_key(notebook))
+        notebook.write_text(json.dumps(content))
+        assert why_stale(notebook, run) == why
+        back()
+        notebook.write_text(json.dumps(content))
+        assert why_stale(notebook, run) == ""
+    assert why_stale(notebook, {**run, "parameters": {"steps": 7}}) == "it was run with other parameters"
+
+
+def test_a_notebook_reads_the_modules_that_it_imports_and_the_models_that_it_loads(tmp_path):
+    """In the book itself: a style sheet of the widgets, another chapter's law and another model are nothing to it."""
+    root = Path(runs.__file__).parents[2]
+    notebook = write(
+        tmp_path / "one.ipynb",
+        "from ardm.experiments.published import load_denoiser\nload_denoiser('toy')\nimport ardm.worlds.laws",
+    )
+    (tmp_path / "pyproject.toml").write_text("")
+    copy = tmp_path / "out" / "one.ipynb"
+    execute(notebook, copy, progress=False)
+    read = set(recorded(copy)["reads"])
+    assert {"ardm/worlds/laws.py", "ardm/method/denoiser.py", "ardm/data/models/toy.safetensors"} <= read
+    assert not {name for name in read if name.endswith((".css", ".js", "sudoku9.safetensors"))}
+    assert all((root / name).is_file() for name in read)
 
 
 def test_only_stale_copies_are_executed_and_one_failure_stops_no_other(notebooks, tmp_path, capsys):
@@ -186,7 +229,7 @@ def test_only_stale_copies_are_executed_and_one_failure_stops_no_other(notebooks
     good, other = write(notebooks / "a.ipynb", environment), write(notebooks / "b.ipynb", "print(2)")
     into = tmp_path / "executed"
     first = execute_stale([good, other], into, jobs=2)
-    assert [result.ran for result in first] == [True, True]
+    assert first == [good, other]
     assert text_of(into / "a.ipynb") == f"{max(1, provenance.cores() // 2)}\n"
     assert files(into) == ["a.ipynb", "b.ipynb"]
     shown = capsys.readouterr().out
@@ -197,13 +240,13 @@ def test_only_stale_copies_are_executed_and_one_failure_stops_no_other(notebooks
     whole = (into / "b.ipynb").read_text()
     (into / "b.ipynb").write_text(whole[: len(whole) // 2])  # a half file is not taken for a whole one
     bad = write(notebooks / "c.ipynb", "1 / 0")
-    with pytest.raises(RunFailed, match=r"1 of 2 notebooks failed: c failed in cell \[2\]: ZeroDivisionError"):
+    with pytest.raises(RunFailed, match=r"1 of 2 units failed[^\n]*\nc: c failed in cell \[2\]: ZeroDivisionError"):
         execute_stale([good, other, bad], into)
     assert (into / "a.ipynb").stat().st_mtime_ns == stamp
     assert (into / "b.ipynb").read_text().splitlines() != []
     assert text_of(into / "b.ipynb") == "2\n"
     assert files(into) == ["a.ipynb", "b.ipynb", "c.failed.ipynb"]
-    assert [result.ran for result in execute_stale([good, other], into)] == [False, False]
+    assert execute_stale([good, other], into) == []
 
 
 def test_the_figures_of_a_run_lie_beside_its_copy(notebooks, tmp_path, monkeypatch):
@@ -230,10 +273,9 @@ def test_the_longest_starts_first_and_bad_requests_are_refused(notebooks, tmp_pa
         old = {"nbformat": 4, "cells": [], "metadata": {"ardm": {"key": "old", "parameters": {}, "seconds": seconds}}}
         (tmp_path / notebook.name).write_text(json.dumps(old))
     order = []
-    monkeypatch.setattr(runs, "_run_all", lambda tasks, jobs: order.extend(n.stem for n, _ in tasks) or ["stopped"])
-    with pytest.raises(RunFailed):
-        execute_stale(names, tmp_path)
-    assert order == ["c", "b", "a"]
+    monkeypatch.setattr(runs.graph, "run", lambda units, *_, **__: order.extend(sorted(units, key=lambda unit: -unit.weight)))
+    execute_stale(names, tmp_path)
+    assert [unit.name for unit in order] == ["c", "b", "a"]
     with pytest.raises(InputError, match="jobs=0"):
         execute_stale(names, tmp_path, jobs=0)
     with pytest.raises(InputError, match="same name"):
@@ -252,7 +294,7 @@ def test_an_interrupt_stops_every_child_and_its_kernel(notebooks, tmp_path):
     assert child.wait(120) != 0  # a hang, not a slow machine
     assert wait_for(lambda: kernels(notebooks) == [])
     assert files(into) == ["a.ipynb"]
-    assert recorded(into / "a.ipynb")["key"] == stale_key(done)
+    assert why_stale(done, recorded(into / "a.ipynb")) == ""
 
 
 def test_two_runs_leave_the_same_steady_notebook():
@@ -277,12 +319,12 @@ def test_two_runs_leave_the_same_steady_notebook():
 
 def executed_copy(notebook: Path, output: Path) -> dict:
     """What a run of ``notebook`` might leave, without running it."""
-    content = json.loads(notebook.read_text())
+    content, root, read = json.loads(notebook.read_text()), runs.project_root(notebook), ["ardm/method/gate.py"]
     for count, cell in enumerate(content["cells"], start=1):
         cell |= {"id": f"other-{count}", "execution_count": count, "outputs": []}
     content["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "1\n"}]
     content["metadata"] |= {
-        "ardm": {"key": stale_key(notebook), "parameters": {}, "seconds": 1},
+        "ardm": {"key": "", **runs._own(notebook, root), "reads": digests(read, root), "parameters": {}, "seconds": 1},
         "language_info": {"name": "python"},
     }
     output.write_text(json.dumps(content))
@@ -317,7 +359,7 @@ def test_record_refuses_what_is_stale_or_not_a_run(notebooks, tmp_path):
     executed_copy(notebook, tmp_path / "copy.ipynb")
     (notebooks.parent / "ardm" / "method" / "gate.py").write_text("changed = 1")
     stored = notebook.read_bytes()
-    with pytest.raises(InputError, match="older than 01_toy"):
+    with pytest.raises(InputError, match=r"is out of date \(changed: ardm/method/gate.py\)"):
         record(tmp_path / "copy.ipynb", notebook)
     assert notebook.read_bytes() == stored
 

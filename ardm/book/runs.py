@@ -1,27 +1,24 @@
-"""A run: a notebook, its parameters, a key of all it depends on, and an executed copy that is either whole or absent."""
+"""A run: a notebook, its parameters, what it read, and an executed copy that is either whole or absent."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import math
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ardm.base import graph
 from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores
+from ardm.book import reads
 from ardm.book.notebooks import read_notebook, write_notebook
 from ardm.book.parameters import non_default, read_parameters, validate
 
@@ -33,8 +30,8 @@ __all__ = [
     "project_root",
     "record",
     "recorded",
-    "stale_key",
     "steady",
+    "why_stale",
 ]
 
 VOLATILE = {"collapsed", "execution", "jupyter", "papermill", "scrolled", "trusted"}  # metadata that changes no result
@@ -46,13 +43,12 @@ class RunFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Result:
-    """One executed notebook, and the key of all it depends on. ``ran`` is false when the copy was up to date."""
+    """One executed notebook, and the key of all that decided its outputs."""
 
     notebook: Path
     output: Path
     key: str
     seconds: float
-    ran: bool = True
 
 
 def execute(
@@ -72,23 +68,29 @@ def execute(
     """
     declared = read_parameters(notebook)
     changed = non_default(declared, validate(declared, parameters or {}, notebook.stem))
-    key = stale_key(notebook)
+    root = project_root(notebook)
+    before = _own(notebook, root)
     if output.resolve() == notebook.resolve():
         raise InputError(f"{output} is the notebook itself: choose another folder for the executed copy")
     check_writable(output)
     part = output.with_name(f".{output.stem}.{os.getpid()}.part.ipynb")
+    told = output.with_name(f".{output.stem}.{os.getpid()}.reads")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     failed.unlink(missing_ok=True)
     start = time.perf_counter()
     try:
-        with _environment(ARDM_FIGURES=str(output.resolve().parent / "figures")):
+        places = {"ARDM_FIGURES": output.resolve().parent / "figures", "ARDM_ROOT": root, "ARDM_READS": told.resolve()}
+        with _environment(**{name: str(place) for name, place in places.items()}):
             why = _run_cells(notebook, part, changed, progress, timeout)
         executed = steady(read_notebook(part))
         seconds = round(time.perf_counter() - start, 1)
-        executed["metadata"]["ardm"] = {"key": key, "parameters": changed, "seconds": seconds}
+        run = {**before, "reads": reads.digests(json.loads(told.read_text("utf8")) if told.is_file() else [], root)}
+        key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+        executed["metadata"]["ardm"] = {"key": key, **run, "parameters": changed, "seconds": seconds}
         write_notebook(executed, failed if why else output)
     finally:
         part.unlink(missing_ok=True)
+        told.unlink(missing_ok=True)
     if why:
         raise RunFailed(f"{notebook.stem} failed in {why}; the notebook up to there is {failed}")
     return Result(notebook, output, key, seconds)
@@ -144,7 +146,7 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
             progress_bar={"file": sys.stderr, "desc": notebook.stem} if progress else False,
             execution_timeout=timeout,
             shutdown_kernel="immediate",
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=ERROR", "--IPKernelApp.extra_extensions=ardm.book.reads"],
         )
     except papermill.PapermillExecutionError as error:
         return f"cell [{error.exec_count}]: {' '.join(f'{error.ename}: {error.evalue}'.split())[:300]}"
@@ -168,94 +170,51 @@ def _last_cell(part: Path) -> str:
     return f"cell [{sum(bool(code['start_time']) for code in codes)}]"
 
 
-def execute_stale(notebooks: Sequence[Path], into: Path, *, jobs: int | None = None, force: bool = False) -> list[Result]:
-    """Execute every notebook whose copy in ``into`` is absent or older than what it depends on, ``jobs`` at a time.
+def execute_stale(
+    notebooks: Sequence[Path],
+    into: Path,
+    *,
+    jobs: int | None = None,
+    force: bool = False,
+    then: Sequence[graph.Unit] = (),
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Execute every notebook whose copy in ``into`` is out of date, ``jobs`` at a time, then do ``then``; returns those notebooks.
 
     The longest of last time start first. One failure does not stop the others: ``RunFailed`` lists them all at the end.
     """
-    tasks = {into / f"{notebook.stem}.ipynb": notebook for notebook in notebooks}
-    if len(tasks) < len(notebooks):
-        raise InputError(f"two notebooks of the same name would share one copy in {into}: rename one")
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs={jobs}: it is at least 1")
-    before = {output: recorded(output) or {} for output in tasks}
-    keys = {output: stale_key(notebook) for output, notebook in tasks.items()}
-    stale = [
-        output for output in tasks if force or before[output].get("key") != keys[output] or before[output].get("parameters")
-    ]
-    stale.sort(key=lambda output: before[output].get("seconds", math.inf), reverse=True)
-    print(f"{len(tasks) - len(stale)} of {len(tasks)} notebooks are up to date", flush=True)
-    if stale:
-        check_writable(stale[0])
-        failures = _run_all([(tasks[output], output) for output in stale], min(jobs or cores(), len(stale)))
-        if failures:
-            raise RunFailed(f"{len(failures)} of {len(stale)} notebooks failed: {'; '.join(failures)}")
-    after = {output: recorded(output) or {} for output in tasks}
-    return [Result(tasks[o], o, after[o]["key"], after[o]["seconds"], o in stale) for o in tasks]
-
-
-def _run_all(tasks: list[tuple[Path, Path]], jobs: int) -> list[str]:
-    """Run the tasks in ``jobs`` processes, one line of progress a start and a finish; returns what went wrong."""
-    context = get_context("forkserver")  # children are forked from a server process that has done the slow imports
-    context.set_forkserver_preload(["ardm.book.runs", "papermill"])
-    threads, waiting, running, failures, done = max(1, cores() // jobs), list(tasks), {}, [], 0
-    indent = " " * len(f"[{len(tasks)}/{len(tasks)}]")
+    copies = copies_of(notebooks, into)
+    stale = [output for output, notebook in copies.items() if force or why_stale(notebook, recorded(output))]
+    say(f"{len(copies) - len(stale)} of {len(copies)} notebooks are up to date")
+    if not stale:
+        return []
+    check_writable(stale[0])
+    workers = min(jobs or cores(), len(stale))
+    threads = str(max(1, cores() // workers))
+    units = [_unit(copies[output], output) for output in stale]
+    after = tuple(unit.name for unit in units)
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                notebook, output = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                child = context.Process(target=_run_child, args=(notebook, output, dict(os.environ), threads, theirs))
-                print(f"{indent} {notebook.stem} starts", flush=True)
-                child.start()
-                theirs.close()  # now the child alone holds the writing end, so the pipe ends when the child dies
-                running[ours] = child, notebook, time.perf_counter()
-            for ours in wait(list(running)):
-                child, notebook, start = running.pop(ours)
-                why, done = _outcome(ours, child, notebook), done + 1
-                if why:
-                    failures.append(why)
-                took = f"{'failed after ' if why else ''}{time.perf_counter() - start:.0f} s"
-                print(f"[{done}/{len(tasks)}] {notebook.stem}  {took}", flush=True)
-    finally:
-        _stop([child for child, *_ in running.values()])
-    return failures
+        with _environment(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads):
+            graph.run([*units, *(replace(unit, after=after) for unit in then)], into, jobs=workers, say=say)
+    except graph.UnitsFailed as error:
+        raise RunFailed(str(error)) from error
+    return [copies[output] for output in stale]
 
 
-def _run_child(notebook: Path, output: Path, environment: dict[str, str], threads: int, say: Connection) -> None:
-    os.environ.clear()  # what was inherited is the environment of the call that started the server
-    os.environ.update(environment)
-    os.setsid()  # a session of its own: Ctrl-C reaches the parent alone, which then stops its children
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    os.environ.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
-    try:
-        execute(notebook, output, progress=False)
-        say.send("")
-    except (InputError, RunFailed) as error:
-        say.send(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+def copies_of(notebooks: Sequence[Path], into: Path) -> dict[Path, Path]:
+    """The notebook of each executed copy."""
+    copies = {into / f"{notebook.stem}.ipynb": notebook for notebook in notebooks}
+    if len(copies) < len(notebooks):
+        raise InputError(f"two notebooks of the same name would share one copy in {into}: rename one")
+    return copies
 
 
-def _outcome(ours: Connection, child: BaseProcess, notebook: Path) -> str:
-    """What the child said: why it failed, or nothing."""
-    try:
-        why = ours.recv()
-    except EOFError:
-        why = None
-    ours.close()
-    child.join()
-    return f"{notebook.stem}: its process ended with code {child.exitcode}" if why is None else why
-
-
-def _stop(children: list[BaseProcess]) -> None:
-    """Interrupt the children, so that each shuts its kernel down and removes its half-written copy."""
-    for child in children:
-        child.terminate()
-    for child in children:
-        child.join(timeout=20)
-        child.kill()
+def _unit(notebook: Path, output: Path) -> graph.Unit:
+    last = (recorded(output) or {}).get("seconds", 1000.0)  # nobody knows: first
+    command = (sys.executable, "-m", "ardm", "execute-one", str(notebook.resolve()), str(output.resolve()))
+    return graph.Unit(kind="execute", name=notebook.stem, command=command, says=notebook.stem, weight=max(1.0, last))
 
 
 def recorded(executed: Path) -> dict[str, Any] | None:
@@ -274,8 +233,8 @@ def record(executed: Path, notebook: Path) -> None:
     if run["parameters"]:
         given = ", ".join(f"{name}={value!r}" for name, value in run["parameters"].items())
         raise InputError(f"{executed} was run with {given}: only a run with the default parameters is recorded")
-    if run["key"] != stale_key(notebook):
-        raise InputError(f"{executed} is older than {notebook.stem} or what it depends on: run 'ardm execute' first")
+    if why := why_stale(notebook, run):
+        raise InputError(f"{executed} is out of date ({why}): run 'ardm execute' first")
     stored, fresh = read_notebook(notebook), read_notebook(executed)
     for cell, ran in zip(stored["cells"], fresh["cells"], strict=True):
         cell |= {name: ran[name] for name in ("execution_count", "outputs") if name in ran}
@@ -294,18 +253,34 @@ def project_root(path: Path) -> Path:
     raise InputError(f"{path} lies in no project: no folder above it has a pyproject.toml")
 
 
-def stale_key(notebook: Path) -> str:
-    """SHA-256 of all that decides the outputs: the sources, the package with its data, the lock, and which corpora are here."""
+def why_stale(notebook: Path, run: Mapping[str, Any] | None) -> str:
+    """Why the executed copy that a run left is not what a run would leave now, in a few words; nothing when it is.
+
+    The notebook's cells, the modules it imported and the files it read, the lock, and which corpora are here.
+    """
+    if run is None or "reads" not in run:
+        return "it was not executed yet"
+    root = project_root(notebook)
+    if run["parameters"]:
+        return "it was run with other parameters"
+    now = _own(notebook, root)
+    names = {"cells": "its cells", "lock": "requirements.lock", "corpora": "which corpora are here"}
+    other = [names[name] for name in names if now[name] != run.get(name)] + reads.changed(run["reads"], root)
+    more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+    return f"changed: {', '.join(other[:3])}{more}" if other else ""
+
+
+def _own(notebook: Path, root: Path) -> dict[str, Any]:
+    """What decides the outputs besides the files that are read."""
     from ardm.worlds import corpora
 
-    root = project_root(notebook)
-    cells = [_source(cell) for cell in read_notebook(notebook)["cells"]]
-    sources = (path for kind in ("py", "js", "css") for path in root.glob(f"ardm/**/*.{kind}"))
-    files = [*sources, *root.glob("ardm/data/**/*"), root / "requirements.lock"]
-    known = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
-    digests = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in known.items() if "/." not in name}
-    here = [name for name in corpora.names() if corpora.locate(name)]
-    return hashlib.sha256(json.dumps([cells, digests, here], sort_keys=True).encode()).hexdigest()
+    lock = root / "requirements.lock"
+    cells = json.dumps([_source(cell) for cell in read_notebook(notebook)["cells"]], sort_keys=True)
+    return {
+        "cells": hashlib.sha256(cells.encode()).hexdigest()[:16],
+        "lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "",
+        "corpora": [name for name in corpora.names() if corpora.locate(name)],
+    }
 
 
 def _source(cell: dict[str, Any]) -> list[Any]:

@@ -1,7 +1,7 @@
 """The ablations: one gate, and what changes when one thing about it does, from the same trainings and on the same starts.
 
 One thing at a time. The full grid of these choices would be millions of cells, so how two of them act together is not measured.
-`make ablations` plays the cells (``notebooks/ablations/Snakefile``); ``book/rerun.md`` says how.
+`ardm ablations` plays the cells (:mod:`.work`); ``book/rerun.md`` says how.
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from ardm.base import fingerprint
-from ardm.base.atomic import check_writable, write_whole
-from ardm.base.errors import InputError
-from ardm.experiments.arena import as_csv, keep_result, sources
+from ardm.base.atomic import write_whole
+from ardm.base.errors import InputError, check_choice
 from ardm.experiments.cells import Models, Played, Settings, Training
 from ardm.experiments.play import Parts
 from ardm.experiments.scores import Row
 from ardm.experiments.task import Task
 from ardm.experiments.tasks import ARENA, TASKS
 from ardm.experiments.variant import BASE, ORDER, SELECTION, Variant, hiding, play_variant
+from ardm.experiments.work import Batch, Experiment, Place, as_csv, made_of, parted, seconds_of, sources
 from ardm.method.gate import FOUR, SIGNALS
 from ardm.method.gate_recipe import EndToEnd, Head, Rollout, Taught
 from ardm.method.rules.in_place import InPlace
@@ -34,7 +33,7 @@ from ardm.method.schedule import Schedule
 from ardm.method.train_gate import TrainedGate, train_gate
 from ardm.worlds.corpora import checksum
 
-__all__ = ["AXES", "PROFILES", "VARIANTS", "Ablation", "cell", "cells", "collect", "keep", "play_cell", "unfinished"]
+__all__ = ["AXES", "PROFILES", "VARIANTS", "Ablation", "Ablations", "cell", "cells", "collect"]
 
 PROFILES = {
     "small": Settings(tasks=("sudoku",), nfe=(8, 16), seeds=2, count=60, tuning=0, denoiser_steps=600, gate_steps=60),
@@ -166,8 +165,10 @@ class Ablation(Played):
             "versions": fingerprint.versions(),
         }
 
-    def file(self, folder: Path) -> Path:
-        return folder / self.task.name / str(self.seed) / self.name / f"{self.key}.json"
+    @property
+    def needs(self) -> list[Training]:
+        """Its denoiser, and the gate of the base unless the variant trains its own."""
+        return [Training(self.training.denoiser)] if self.variant.own_gate else [self.training]
 
     def trained(self, models: Models) -> TrainedGate:
         """The gate and the denoiser that it plays with. A gate of the variant's own is trained here; that of the base is kept
@@ -212,55 +213,61 @@ def cells(settings: Settings, axes: Iterable[str] = tuple(AXES)) -> list[Ablatio
     return [cell(settings, name, task, seed) for name in names for task in tasks for seed in range(settings.seeds)]
 
 
-def play_cell(one: Ablation, models: Models, folder: Path) -> Path:
-    """Play the cell and keep its rows below the folder, unless they are there; returns the file."""
-    file = one.file(folder)
-    if not file.is_file():
-        began = time.perf_counter()
-        keep(one, one.run(models), file, seconds=time.perf_counter() - began)
-    return file
+# The experiment ----------------------------------------------------------------------------------------------------------
+
+CELLS = 20  # at most in a batch
 
 
-def keep(one: Ablation, rows: Sequence[Mapping[str, Any]], file: Path, *, seconds: float) -> None:
-    """Write the rows of a cell with all that decided and made them, whole or not at all; ``seconds``: for training and playing.
+@dataclass(frozen=True)
+class Ablations(Experiment):
+    """The tables of the ablations: the base, and the variants of some axes."""
 
-    ``InputError`` when the file has the name of another cell.
-    """
-    if file.stem != one.key:
-        raise InputError(f"{file.name} is not the file of {one}: its code or settings have changed, plan again")
-    check_writable(file)
-    keep_result(one, rows, file, seconds=seconds)
+    kind = "ablations"
+    axes: tuple[str, ...] = tuple(AXES)
+
+    def __post_init__(self) -> None:
+        for axis in self.axes:
+            check_choice("axis", axis, AXES)
+        if self.settings.seeds < 2:
+            raise InputError(f"seeds={self.settings.seeds}: an interval over trainings needs at least 2")
+
+    def batches(self) -> list[Batch]:
+        together: dict[tuple[str, int], list[Ablation]] = {}
+        for one in cells(self.settings, self.axes):
+            together.setdefault((one.task.name, one.seed), []).append(one)
+        return [
+            Batch(
+                kind="play",
+                name=f"play-{task}-{seed}-{part}",
+                says=f"{task}, training {seed}, part {part + 1}",
+                jobs=tuple(jobs),
+            )
+            for (task, seed), found in together.items()
+            for part, jobs in enumerate(parted(found, CELLS))
+        ]
+
+    def asked(self) -> dict[str, Any]:
+        return {**super().asked(), "axes": self.axes}
+
+    def write(self) -> Path:
+        """``ablations.csv`` (a row a cell and number of calls) and ``ablations.json``."""
+        collect(cells(self.settings, self.axes), self.settings, self.place)
+        return self.place.folder / "ablations.csv"
 
 
-# Tables ------------------------------------------------------------------------------------------------------------------
-
-
-def collect(played: Sequence[Ablation], settings: Settings, folder: Path) -> None:
-    """Write ``ablations.csv`` (a row a cell and number of calls) and ``ablations.json`` from cells that are kept in the folder."""
-    kept = [json.loads(one.file(folder).read_text("utf8")) for one in played]
-    pairs = list(zip(played, kept, strict=True))
+def collect(played: Sequence[Ablation], settings: Settings, place: Place) -> None:
+    """Write ``ablations.csv`` (a row a cell and number of calls) and ``ablations.json`` from cells that are kept."""
+    kept = [place.kept(one) for one in played]
     base = cell(settings, "base", played[0].task, 0)
     facts = {
         "settings": asdict(replace(settings, tasks=tuple(dict.fromkeys(one.task.name for one in played)))),
         "base": {"gate": asdict(base.training.gate), **base.variant.use},
         "key": fingerprint.digest(sorted(one.key for one in played)),
-        "code": {one.name: found["made"]["code"] for one, found in pairs},
-        "data": {one.task.recipe.corpus: found["made"]["data"] for one, found in pairs},
-        "versions": fingerprint.versions(),
+        **made_of([one.name for one in played], played, kept),
         "cells": len(played),
-        "seconds": round(sum(found["seconds"] for found in kept)),
+        "seconds": seconds_of(kept),
         "provenance": sources(cells=kept),
     }
-    rows = [{**one.at, **row, "key": one.key} for one, found in pairs for row in found["result"]]
-    write_whole(folder / "ablations.csv", as_csv(rows))
-    write_whole(folder / "ablations.json", json.dumps(facts, indent=1) + "\n")
-
-
-def unfinished(planned: Iterable[Ablation], folder: Path) -> str:
-    """How many of the cells are missing in the folder, and why: the last line of each log."""
-    files = {one: one.file(folder) for one in planned}
-    absent = {one: file.with_suffix(".log") for one, file in files.items() if not file.is_file()}
-    logs = {one: log.read_text(errors="replace").strip() for one, log in absent.items() if log.is_file()}
-    failed = [f"  {one}: {(text.splitlines() or ['it said nothing'])[-1]}" for one, text in logs.items()]
-    head = f"ablations: {len(absent)} of {len(files)} cells are missing, {len(failed)} of them failed"
-    return "\n".join([f"{head}; the same command goes on with them", *failed])
+    rows = [{**one.at, **row, "key": one.key} for one, found in zip(played, kept, strict=True) for row in found["result"]]
+    write_whole(place.folder / "ablations.csv", as_csv(rows))
+    write_whole(place.folder / "ablations.json", json.dumps(facts, indent=1) + "\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -116,6 +116,15 @@ class Played:
     def key(self) -> str:
         return fingerprint.digest(self.made)
 
+    @property
+    def needs(self) -> list[Training]:
+        """What has to be trained before it."""
+        raise NotImplementedError
+
+    def run(self, models: Models) -> Any:
+        """What is kept of it: models that are missing are trained."""
+        raise NotImplementedError
+
     def file(self, folder: Path) -> Path:
         return folder / self.task.name / f"{self.key}.json"
 
@@ -158,8 +167,12 @@ class Cell(Played):
         run = {"knobs": dict(self.knobs), "nfe": self.nfe, "texts": self.texts, "count": self.count}
         return {**_made(self.task, entries()[self.rule]), **self.training.keys, **run}
 
+    @property
+    def needs(self) -> list[Training]:
+        return [self.training]
+
     def run(self, models: Models) -> Row:
-        """Its row: models that are missing are trained."""
+        """Its row."""
         entry, parts = entries()[self.rule], self.training.parts(models)
         return play(self.task, entry, parts, dict(self.knobs), nfe=self.nfe, seed=self.texts, count=self.count)
 
@@ -182,6 +195,10 @@ class Reference(Played):
     @cached_property
     def made(self) -> dict[str, Any]:
         return {**_made(self.task, None), "texts": self.texts, "count": self.count}
+
+    @property
+    def needs(self) -> list[Training]:
+        return []
 
     def run(self, models: Models) -> Row:
         """The scores of as many real texts; no model is asked."""
@@ -208,6 +225,10 @@ class Search(Played):
         entry = entries()[self.rule]
         tuners = [[training.keys, seed, count] for training, seed, count in self.tuners]
         return {**_made(self.task, entry), "stages": entry.stages, "nfe": self.nfe, "tuners": tuners}
+
+    @property
+    def needs(self) -> list[Training]:
+        return [training for training, *_ in self.tuners]
 
     def run(self, models: Models) -> dict[str, Any]:
         """The ``best`` knobs and all that were ``tried``."""
@@ -246,6 +267,13 @@ class Settings:
             if calls < 1:
                 raise InputError(f"nfe={calls}: a text takes at least 1 call")
         choose(self.rules)
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Settings:
+        """The settings that a JSON file holds; ``InputError`` when it is of a version that had others."""
+        if set(told) != {field.name for field in fields(cls)}:
+            raise InputError("these settings are of another version of the code: start anew")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
     def texts(self, task: Task, *, tuning: bool = False) -> int:
         """Texts a cell of the task, or those that a setting is tried on."""

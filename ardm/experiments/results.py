@@ -128,7 +128,7 @@ def _paired(one: pd.Series, two: pd.Series, what: str) -> Interval:
                 raise InputError(f"{what}: training {seed} is missing on one side; play it, or leave it out on both")
     if not (one.index.is_unique and two.index.is_unique):
         raise InputError(f"{what}: a training is there twice; remove one")
-    return paired_difference(torch.tensor(one.to_numpy()), torch.tensor(two.loc[one.index].to_numpy()))
+    return paired_difference(torch.tensor(one.to_numpy(float)), torch.tensor(two.loc[one.index].to_numpy(float)))
 
 
 def effects(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:

@@ -1,0 +1,271 @@
+"""The work of a table: its jobs in batches that are worth a process, what is kept of each, and the graph of what is missing.
+
+A job is a training, a search or a cell. What comes out is one small file, written whole and named by its key: an interrupted run
+goes on where it stopped, and another version of the code does anew what depends on it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from ardm.base import fingerprint, graph
+from ardm.base.atomic import check_writable, write_whole
+from ardm.base.errors import InputError
+from ardm.base.provenance import cores, provenance
+from ardm.experiments.cells import Loaded, Played, Settings, Training
+from ardm.experiments.published import published_files
+from ardm.experiments.store import Store, facts_of
+from ardm.method.gate_recipe import GateRecipe
+from ardm.method.train_denoiser import DenoiserRecipe
+
+__all__ = ["Batch", "Experiment", "Job", "JobsFailed", "Place", "as_csv", "made_of", "parted", "seconds_of", "sources"]
+
+Job = Training | Played
+Kept = Mapping[str, Any]
+
+ASKED = "asked.json"
+WEIGHT = {"train": 30.0, "search": 5.0, "play": 1.0}  # of one job: roughly its seconds on one core
+
+
+class JobsFailed(RuntimeError):
+    """Some jobs of a batch failed; the others are kept."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results and models are kept: ``folder / "cells"``, and the folder of a store."""
+
+    folder: Path
+    models: Path
+
+    @cached_property
+    def store(self) -> Store:
+        self.models.mkdir(parents=True, exist_ok=True)
+        return Store(self.models, also=published_files())
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        return Loaded(self.store)
+
+    def file(self, job: Job) -> Path:
+        return self.store.file(job.made) if isinstance(job, Training) else job.file(self.folder / "cells")
+
+    def has(self, job: Job) -> bool:
+        return self.file(job).is_file()
+
+    def kept(self, job: Played) -> Kept:
+        return json.loads(self.file(job).read_text("utf8"))
+
+    def do(self, job: Job) -> Any:
+        """What comes out of the job. A store keeps what is trained; nothing else is kept."""
+        return job.parts(self.loaded) if isinstance(job, Training) else job.run(self.loaded)
+
+    def do_and_keep(self, job: Job) -> None:
+        check_writable(self.file(job))
+        began = time.perf_counter()
+        result = self.do(job)
+        if not isinstance(job, Training):
+            self.keep(job, result, seconds=time.perf_counter() - began)
+
+    def keep(self, job: Played, result: Any, *, seconds: float) -> None:
+        """Write a result with all that decided and made it, whole or not at all."""
+        kept = {"key": job.key, "result": result, "made": job.made, "seconds": round(seconds, 3), "provenance": provenance()}
+        write_whole(self.file(job), json.dumps(kept, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Jobs that one process does, one after the other."""
+
+    kind: str  # train, search or play
+    name: str
+    says: str
+    jobs: tuple[Job, ...]
+    after: tuple[str, ...] = ()  # names of batches
+    unknown: frozenset[Job] = frozenset()  # those that are only known after these batches
+
+
+def training_batches(trainings: Iterable[Training]) -> list[Batch]:
+    """A batch for each training seed of each kind of denoiser: the denoiser, its causal twin, and their gates."""
+    wanted = dict.fromkeys(one for training in trainings for one in (Training(training.denoiser), training))
+    together: dict[tuple[DenoiserRecipe, int], list[Training]] = {}
+    for one in sorted(wanted, key=lambda training: training.gate is not None):
+        together.setdefault(_together(one), []).append(one)
+    found = []
+    for (recipe, seed), jobs in together.items():
+        of = _together(Training(jobs[0].denoiser))
+        after = (_name(*of),) if of in together and of != (recipe, seed) else ()
+        says = f"models of {recipe.corpus}, {recipe.length} tokens, training {seed}"
+        found.append(Batch(kind="train", name=_name(recipe, seed), says=says, jobs=tuple(jobs), after=after))
+    return found
+
+
+def _together(training: Training) -> tuple[DenoiserRecipe, int]:
+    """What the trainings of a batch have in common: the denoiser but for its direction, and the seed."""
+    return replace(training.denoiser, causal=False), (training.gate or training.denoiser).seed
+
+
+def _name(recipe: DenoiserRecipe, seed: int) -> str:
+    return f"train-{recipe.corpus}-{Training(recipe).key[:8]}-{seed}"
+
+
+def parted(jobs: Sequence[Any], most: int) -> list[Sequence[Any]]:
+    """The jobs in as few parts as hold at most so many each, of equal size but for one."""
+    parts = math.ceil(len(jobs) / most)
+    return [jobs[part::parts] for part in range(parts)]
+
+
+# An experiment -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table to be made: its settings, its jobs and where they are kept."""
+
+    kind: ClassVar[str]
+    settings: Settings
+    place: Place
+
+    def batches(self) -> list[Batch]:
+        """All searches and cells, in batches; cells as far as their searches say what they are."""
+        raise NotImplementedError
+
+    def write(self) -> Path:
+        """Write the tables of all that was done; returns the first."""
+        raise NotImplementedError
+
+    def asked(self) -> dict[str, Any]:
+        """What makes the same experiment again, in another process."""
+        return {"kind": self.kind, "settings": asdict(self.settings), "models": str(self.place.models.resolve())}
+
+    # Doing it
+
+    def open(self) -> list[Batch]:
+        """What is to be done: batches of the jobs that are missing, and of the trainings that these wait for."""
+        left = [replace(batch, jobs=tuple(jobs)) for batch in self.batches() if (jobs := self._missing(batch))]
+        needed = [training for batch in left for job in batch.jobs for training in job.needs]
+        absent = [replace(batch, jobs=tuple(jobs)) for batch in training_batches(needed) if (jobs := self._missing(batch))]
+        trained = {job: batch.name for batch in absent for job in batch.jobs}
+        return absent + [replace(batch, after=(*batch.after, *_before(batch, trained))) for batch in left]
+
+    def _missing(self, batch: Batch) -> list[Job]:
+        return [job for job in batch.jobs if job in batch.unknown or not self.place.has(job)]
+
+    def run(self, *, jobs: int | None = None, on: str | None = None, say: Callable[[str], None] = print) -> Path:
+        """Do all that is missing, by the graph, and write the tables."""
+        if jobs is not None and jobs < 1:
+            raise InputError(f"jobs={jobs}: it is at least 1")
+        open_ = self.open()
+        check_writable(self.place.folder / ASKED)
+        write_whole(self.place.folder / ASKED, json.dumps(self.asked(), indent=1) + "\n")
+        if open_:
+            gpus = torch.cuda.device_count()
+            graph.run(self._units(open_), self.place.folder, jobs=jobs or cores(), on=on, gpus=gpus, say=say)
+            if self.open():
+                raise InputError("the code has changed while this ran: call it again, what still holds is kept")
+        return self.write()
+
+    def _units(self, batches: Sequence[Batch]) -> list[graph.Unit]:
+        names, folder = {batch.name for batch in batches}, str(self.place.folder.resolve())
+        return [
+            graph.Unit(
+                kind=batch.kind,
+                name=batch.name,
+                command=(sys.executable, "-m", "ardm", "work", folder, batch.name),
+                says=f"{batch.kind}: {batch.says}",
+                after=tuple(name for name in batch.after if name in names),
+                weight=WEIGHT[batch.kind] * len(batch.jobs),
+                gpu=int(batch.kind == "train"),
+            )
+            for batch in batches
+        ]
+
+    def work(self, name: str) -> None:
+        """Do the missing jobs of the batch of this name, here and now; what fails is named at the end and stops no other."""
+        _fix_keys()
+        jobs = next((batch.jobs for batch in self.open() if batch.name == name), ())  # none: somebody was faster
+        failed = []
+        for job in jobs:
+            try:
+                self.place.do_and_keep(job)
+            except Exception as error:
+                told = " ".join(f"{type(error).__name__}: {error}".split())
+                failed.append(f"{job}: {told}\n  ardm again {self.place.folder} {job.key}")
+        if failed:
+            head = f"{len(failed)} of {len(jobs)} jobs failed; the line below each does it alone"
+            raise JobsFailed("\n".join([head, *failed[:5]]))
+
+    def again(self, key: str) -> Any:
+        """Do the one job with this key, here and now, and return what came out; nothing but trained models is kept."""
+        played = [job for batch in self.batches() for job in batch.jobs]
+        trained = training_batches(training for job in played for training in job.needs)
+        for job in [*(one for batch in trained for one in batch.jobs), *played]:
+            if job.key == key:
+                return self.place.do(job)
+        raise InputError(f"no job {key!r} in this experiment: its code or its settings have changed, or searches are missing")
+
+
+def _before(batch: Batch, trained: Mapping[Training, str]) -> list[str]:
+    """The batches that train what the jobs of this one play with."""
+    needs = (one for job in batch.jobs for training in job.needs for one in (Training(training.denoiser), training))
+    return list(dict.fromkeys(trained[one] for one in needs if one in trained))
+
+
+def _fix_keys() -> None:
+    """One thread, and the keys of models by the code as it is now: the process trains with this code to its end."""
+    torch.set_num_threads(1)
+    assert Training(DenoiserRecipe(), GateRecipe()).key
+
+
+# Tables ------------------------------------------------------------------------------------------------------------------
+
+
+def trained_facts(place: Place, trainings: Iterable[Training]) -> list[Kept]:
+    """What the files of the models say of themselves, of those that are there."""
+    return [facts_of(place.file(one)) for one in trainings if place.has(one)]
+
+
+def made_of(names: Iterable[str], jobs: Iterable[Played], kept: Iterable[Kept]) -> dict[str, Any]:
+    """Of which code, by name, corpora and versions the results are."""
+    all_of = list(zip(names, jobs, kept, strict=True))
+    return {
+        "code": {name: told["made"]["code"] for name, _, told in all_of},
+        "data": {job.task.recipe.corpus: told["made"]["data"] for _, job, told in all_of},
+        "versions": fingerprint.versions(),
+    }
+
+
+def seconds_of(kept: Iterable[Kept]) -> int:
+    """What all of it took, in whole seconds."""
+    return round(sum(one["seconds"] for one in kept))
+
+
+def sources(**kept: Sequence[Kept]) -> list[dict[str, Any]]:
+    """What made the results: commit, versions, device, and how many of each kind they made."""
+    counts = {kind: Counter(json.dumps(one["provenance"]) for one in results) for kind, results in kept.items()}
+    sources = dict.fromkeys(source for count in counts.values() for source in count)
+    return [{**json.loads(source), **{kind: count[source] for kind, count in counts.items()}} for source in sources]
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with the columns of all rows; numbers to six significant digits."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+    return text.getvalue()

@@ -1,0 +1,91 @@
+"""The graph: what waits waits, what fails is named and tried once more, and nobody works twice in one folder."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ardm.base.errors import InputError
+from ardm.base.graph import Unit, UnitsFailed, run, time_left
+
+
+def unit(name, *command, **more):
+    return Unit(kind="play", name=name, command=command, says=f"the {name}", **more)
+
+
+def test_units_wait_for_those_they_need_and_every_end_is_said(tmp_path):
+    order = tmp_path / "order"
+    units = [
+        unit("last", "sh", "-c", f"echo last >>{order}", after=("first",)),
+        unit("first", "sh", "-c", f"sleep 1; echo first >>{order}"),
+    ]
+    said = []
+    run(units, tmp_path, jobs=2, say=said.append)
+    assert order.read_text().split() == ["first", "last"]
+    assert [line.split("  ")[0] for line in said] == ["[1/2] the first", "[2/2] the last"]
+    assert "left" in said[0] and "left" not in said[1]
+
+
+def test_a_unit_that_fails_is_tried_once_more_named_with_its_reason_and_stops_only_what_waits_for_it(tmp_path):
+    tries = tmp_path / "tries"
+    units = [
+        unit("bad", "sh", "-c", f"echo try >>{tries}; echo 'ardm: the disk is full' >&2; exit 1"),
+        unit("killed", "sh", "-c", "kill -9 $$"),
+        unit("good", "touch", str(tmp_path / "good")),
+        unit("waiting", "touch", str(tmp_path / "waiting"), after=("bad",)),
+    ]
+    with pytest.raises(UnitsFailed) as caught:
+        run(units, tmp_path, jobs=2, say=lambda _: None)
+    head, *why = str(caught.value).splitlines()
+    assert head == "2 of 4 units failed, 1 that wait for them were not started; the same command goes on"
+    assert why[0] == "the bad: the disk is full"
+    assert why[1].startswith("the killed: its process was stopped by signal 9: one that needs more memory")
+    assert tries.read_text().split() == ["try", "try"]
+    assert (tmp_path / "good").exists() and not (tmp_path / "waiting").exists()
+
+
+def test_the_second_caller_in_a_folder_is_told_and_an_interrupt_stops_what_runs(tmp_path):
+    """A child runs a unit that sleeps: a second call in its folder is refused, Ctrl-C ends both, a third call works."""
+    code = "import sys; from pathlib import Path; from ardm.base.graph import Unit, run\n"
+    code += "sleeper = Unit(kind='play', name='s', command=('sh', '-c', 'echo $$ >pid; exec sleep 300'), says='s')\n"
+    code += "run([sleeper], Path(sys.argv[1]), jobs=1)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(2, signal.SIG_DFL)
+    )
+    pid = tmp_path / ".graph" / "pid"
+    end = time.monotonic() + 120
+    while not (pid.exists() and pid.read_text().strip()) and time.monotonic() < end:
+        time.sleep(0.1)
+    with pytest.raises(InputError, match="another call is at work in"):
+        run([unit("other", "true")], tmp_path, jobs=1, say=lambda _: None)
+    sleeper = int(pid.read_text())
+    child.send_signal(signal.SIGINT)
+    assert child.wait(120) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(sleeper, 0)
+    run([unit("other", "true")], tmp_path, jobs=1, say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("on", "said"),
+    [
+        ("moon", "no profile 'moon': name kubernetes, slurm, or a folder"),
+        ("{folder}", "the executor nowhere is not installed"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_before_any_work(tmp_path, on, said):
+    (tmp_path / "config.yaml").write_text("executor: nowhere\n")
+    with pytest.raises(InputError, match=said):
+        run([unit("one", "touch", str(tmp_path / "one"))], tmp_path, jobs=1, on=on.format(folder=tmp_path))
+    assert not (tmp_path / "one").exists()
+
+
+def test_time_left_by_hand():
+    """Three units of weight 1 and one of 3: after the first three and 30 s as much again is left."""
+    light, heavy = [unit(name, "true") for name in "abc"], unit("d", "true", weight=3.0)
+    assert time_left(light, [*light, heavy], 30) == ", about 30 s left"
+    assert time_left(light[:1], [*light, heavy], 60) == ", about 5 min left"
+    assert time_left([*light, heavy], [*light, heavy], 60) == ""
