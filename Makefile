@@ -75,38 +75,6 @@ arena: install
 ablations: install
 	@$(ONE_THREAD) $(BIN)/ardm ablations $(CHOSEN)
 
-lab: $(VENV)/.ardm-installed
-	@echo "installing JupyterLab into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[lab]"
-	@touch $@
-
-book: install
-	@$(BIN)/ardm book $(if $(WHY),--why) $(if $(JOBS),--jobs $(JOBS))
-
-# With the template of the ablations, which is no page of the book.
-RECORDED := $(wildcard notebooks/*.ipynb) notebooks/ablations/run.ipynb
-
-pdf: book
-	$(PY) book/pdf.py
-
-record: install
-	$(BIN)/ardm execute --into _build/executed $(RECORDED)
-	$(BIN)/ardm record --from _build/executed $(RECORDED)
-	cp _build/executed/figures/fig-rewriting.png book/_static/rewriting.png
-
-$(VENV)/.ardm-sweep: $(VENV)/.ardm-installed
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[sweep]"
-	@touch $@
-
-# Where cells run; on a cluster: make ablations RUNNER="--executor slurm --jobs 100" (book/rerun.md).
-PROFILE ?= small
-CORES ?= $(shell $(PY) -c "from ardm.base.provenance import cores; print(cores())")
-RUNNER ?= --cores $(CORES)
-
-ablations: $(VENV)/.ardm-sweep
-	$(ONE_THREAD) $(PY) -m snakemake --snakefile notebooks/ablations/Snakefile --directory runs $(RUNNER) \
-		--retries 1 --keep-going --rerun-incomplete --nolock --quiet rules host reason --config profile=$(PROFILE)
-
 lab: $(VENV)/.ardm-lab
 	$(PY) -m jupyter lab notebooks
 
