@@ -24,7 +24,7 @@ from ardm.experiments.results import stale, state
 from ardm.experiments.scores import LawFidelity
 from ardm.experiments.store import Store, facts_of
 from ardm.experiments.tasks import TASKS
-from ardm.experiments.work import Place
+from ardm.experiments.work import Place, training_batches
 from ardm.method.entry import SCHEDULES
 from ardm.method.gate_recipe import GATES
 from ardm.method.rules import choose, entries
@@ -64,7 +64,7 @@ def order(said):
 def plan(settings, folder=Path("nowhere")):
     """The searches and the trainings of an arena."""
     whole = Arena(settings, Place(folder, folder / "models"))
-    return whole.searches, [one for batch in whole.trainings() for one in batch.jobs]
+    return whole.searches, [one for batch in training_batches([*whole.searches, *whole.cells()]) for one in batch.jobs]
 
 
 def cell(task=PARITY, rule="one-way", settings=TINY, nfe=4, seed=0, knobs=None):

@@ -24,7 +24,7 @@ from ardm.experiments.scores import Row
 from ardm.experiments.task import Task
 from ardm.experiments.tasks import ARENA, TASKS
 from ardm.experiments.variant import BASE, ORDER, SELECTION, Variant, hiding, play_variant
-from ardm.experiments.work import Batch, Experiment, Place, as_csv, made_of, parted, seconds_of, sources
+from ardm.experiments.work import Batch, Experiment, Place, as_csv, made_of, playing_batches, seconds_of, sources
 from ardm.method.gate import FOUR, SIGNALS
 from ardm.method.gate_recipe import EndToEnd, Head, Rollout, Taught
 from ardm.method.rules.in_place import InPlace
@@ -232,19 +232,7 @@ class Ablations(Experiment):
             raise InputError(f"seeds={self.settings.seeds}: an interval over trainings needs at least 2")
 
     def batches(self) -> list[Batch]:
-        together: dict[tuple[str, int], list[Ablation]] = {}
-        for one in cells(self.settings, self.axes):
-            together.setdefault((one.task.name, one.seed), []).append(one)
-        return [
-            Batch(
-                kind="play",
-                name=f"play-{task}-{seed}-{part}",
-                says=f"{task}, training {seed}, part {part + 1}",
-                jobs=tuple(jobs),
-            )
-            for (task, seed), found in together.items()
-            for part, jobs in enumerate(parted(found, CELLS))
-        ]
+        return playing_batches(cells(self.settings, self.axes), CELLS)
 
     def asked(self) -> dict[str, Any]:
         return {**super().asked(), "axes": self.axes}

@@ -22,10 +22,10 @@ from ardm.experiments.work import (
     as_csv,
     made_of,
     parted,
+    playing_batches,
     seconds_of,
     sources,
     trained_facts,
-    training_batches,
 )
 
 __all__ = ["Arena", "arena"]
@@ -77,28 +77,15 @@ class Arena(Experiment):
                 says = f"{name}, part {part + 1}"
                 found.append(Batch(kind="search", name=f"search-{name}-{part}", says=says, jobs=tuple(jobs)))
         after = {name: tuple(batch.name for batch in found) for name, found in tasks.items()}
-        together: dict[tuple[str, int], list[Cell | Reference]] = {}
-        for cell in self.cells():
-            together.setdefault((cell.task.name, cell.seed), []).append(cell)
         absent = {search for search in self.searches if not self.place.has(search)}
         matches = self.settings.matches()
         unknown = {
             (task.name, rule.name, nfe) for task, rule, nfe in matches if self.settings.search(task, rule, nfe) in absent
         }
-        for (name, seed), cells in together.items():
-            for part, jobs in enumerate(parted(cells, CELLS)):
-                open_ = frozenset(job for job in jobs if isinstance(job, Cell) and (name, job.rule, job.nfe) in unknown)
-                says = f"{name}, training {seed}, part {part + 1}"
-                tasks[name].append(
-                    Batch(
-                        kind="play",
-                        name=f"play-{name}-{seed}-{part}",
-                        says=says,
-                        jobs=tuple(jobs),
-                        after=after[name],
-                        unknown=open_,
-                    )
-                )
+        cells = self.cells()
+        open_ = {cell for cell in cells if isinstance(cell, Cell) and (cell.task.name, cell.rule, cell.nfe) in unknown}
+        for batch in playing_batches(cells, CELLS, after=after, unknown=open_):
+            tasks[batch.jobs[0].task.name].append(batch)
         return [batch for found in tasks.values() for batch in found]
 
     def write(self) -> Path:
@@ -106,7 +93,7 @@ class Arena(Experiment):
         cells, folder = self.cells(), self.place.folder
         check_writable(folder / "arena.csv")
         played, tuned = [self.place.kept(cell) for cell in cells], [self.place.kept(search) for search in self.searches]
-        trained = trained_facts(self.place, [one for batch in self.trainings() for one in batch.jobs])
+        trained = trained_facts(self.place, [*self.searches, *cells])
         rows = [{**cell.at, **kept["result"], "key": cell.key} for cell, kept in zip(cells, played, strict=True)]
         tried = [
             {**search.at, **row, "key": search.key}
@@ -127,7 +114,3 @@ class Arena(Experiment):
         write_whole(folder / "tuning.csv", as_csv(tried))
         write_whole(folder / "arena.json", json.dumps(facts, indent=1) + "\n")
         return folder / "arena.csv"
-
-    def trainings(self) -> list[Batch]:
-        """All that its jobs play with."""
-        return training_batches(training for job in [*self.searches, *self.cells()] for training in job.needs)

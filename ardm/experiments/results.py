@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,9 +187,10 @@ def stale(name: str = "arena", folder: Path = RESULTS) -> list[str]:
     table, made = read(name, folder), facts(folder, name)
     if "key" not in table or "key" not in made:
         return [f"{name}.csv has no keys: it was made before cells had them"]
-    if set(made["settings"]) != {field.name for field in dataclass_fields(Settings)}:
+    try:
+        settings = Settings.of(made["settings"])
+    except InputError:
         return [f"{name}.json has other settings than there are today"]
-    settings = Settings(**{key: tuple(value) if isinstance(value, list) else value for key, value in made["settings"].items()})
     if name == "ablations":
         return _stale_ablations(table, made, settings)
     matches = {(task.name, entry.name, nfe): settings.search(task, entry, nfe) for task, entry, nfe in settings.matches()}

@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -98,19 +98,24 @@ class Batch:
     unknown: frozenset[Job] = frozenset()  # those that are only known after these batches
 
 
-def training_batches(trainings: Iterable[Training]) -> list[Batch]:
-    """A batch for each training seed of each kind of denoiser: the denoiser, its causal twin, and their gates."""
-    wanted = dict.fromkeys(one for training in trainings for one in (Training(training.denoiser), training))
+def training_batches(jobs: Iterable[Played]) -> list[Batch]:
+    """What these jobs wait for, a batch for each training seed of each kind of denoiser: it, its causal twin, their gates."""
+    wanted = dict.fromkeys(one for job in jobs for one in _models(job))
     together: dict[tuple[DenoiserRecipe, int], list[Training]] = {}
     for one in sorted(wanted, key=lambda training: training.gate is not None):
         together.setdefault(_together(one), []).append(one)
     found = []
-    for (recipe, seed), jobs in together.items():
-        of = _together(Training(jobs[0].denoiser))
+    for (recipe, seed), trainings in together.items():
+        of = _together(Training(trainings[0].denoiser))
         after = (_name(*of),) if of in together and of != (recipe, seed) else ()
         says = f"models of {recipe.corpus}, {recipe.length} tokens, training {seed}"
-        found.append(Batch(kind="train", name=_name(recipe, seed), says=says, jobs=tuple(jobs), after=after))
+        found.append(Batch(kind="train", name=_name(recipe, seed), says=says, jobs=tuple(trainings), after=after))
     return found
+
+
+def _models(job: Played) -> list[Training]:
+    """Every model that a job plays with: a gate's denoiser too."""
+    return [one for training in job.needs for one in (Training(training.denoiser), training)]
 
 
 def _together(training: Training) -> tuple[DenoiserRecipe, int]:
@@ -126,6 +131,27 @@ def parted(jobs: Sequence[Any], most: int) -> list[Sequence[Any]]:
     """The jobs in as few parts as hold at most so many each, of equal size but for one."""
     parts = math.ceil(len(jobs) / most)
     return [jobs[part::parts] for part in range(parts)]
+
+
+def playing_batches(
+    cells: Iterable[Played], most: int, *, after: Mapping[str, tuple[str, ...]] | None = None, unknown: Container[Played] = ()
+) -> list[Batch]:
+    """Batches of cells, each of one task and training seed. ``after``: by task, what they wait for; ``unknown``: as in a batch."""
+    together: dict[tuple[str, int], list[Played]] = {}
+    for cell in cells:
+        together.setdefault((cell.task.name, cell.seed), []).append(cell)
+    return [
+        Batch(
+            kind="play",
+            name=f"play-{task}-{seed}-{part}",
+            says=f"{task}, training {seed}, part {part + 1}",
+            jobs=tuple(jobs),
+            after=(after or {}).get(task, ()),
+            unknown=frozenset(job for job in jobs if job in unknown),
+        )
+        for (task, seed), found in together.items()
+        for part, jobs in enumerate(parted(found, most))
+    ]
 
 
 # An experiment -----------------------------------------------------------------------------------------------------------
@@ -156,8 +182,8 @@ class Experiment:
     def open(self) -> list[Batch]:
         """What is to be done: batches of the jobs that are missing, and of the trainings that these wait for."""
         left = [replace(batch, jobs=tuple(jobs)) for batch in self.batches() if (jobs := self._missing(batch))]
-        needed = [training for batch in left for job in batch.jobs for training in job.needs]
-        absent = [replace(batch, jobs=tuple(jobs)) for batch in training_batches(needed) if (jobs := self._missing(batch))]
+        before = training_batches(job for batch in left for job in batch.jobs)
+        absent = [replace(batch, jobs=tuple(jobs)) for batch in before if (jobs := self._missing(batch))]
         trained = {job: batch.name for batch in absent for job in batch.jobs}
         return absent + [replace(batch, after=(*batch.after, *_before(batch, trained))) for batch in left]
 
@@ -211,8 +237,7 @@ class Experiment:
     def again(self, key: str) -> Any:
         """Do the one job with this key, here and now, and return what came out; nothing but trained models is kept."""
         played = [job for batch in self.batches() for job in batch.jobs]
-        trained = training_batches(training for job in played for training in job.needs)
-        for job in [*(one for batch in trained for one in batch.jobs), *played]:
+        for job in [*(one for batch in training_batches(played) for one in batch.jobs), *played]:
             if job.key == key:
                 return self.place.do(job)
         raise InputError(f"no job {key!r} in this experiment: its code or its settings have changed, or searches are missing")
@@ -220,8 +245,7 @@ class Experiment:
 
 def _before(batch: Batch, trained: Mapping[Training, str]) -> list[str]:
     """The batches that train what the jobs of this one play with."""
-    needs = (one for job in batch.jobs for training in job.needs for one in (Training(training.denoiser), training))
-    return list(dict.fromkeys(trained[one] for one in needs if one in trained))
+    return list(dict.fromkeys(trained[one] for job in batch.jobs for one in _models(job) if one in trained))
 
 
 def _fix_keys() -> None:
@@ -233,8 +257,9 @@ def _fix_keys() -> None:
 # Tables ------------------------------------------------------------------------------------------------------------------
 
 
-def trained_facts(place: Place, trainings: Iterable[Training]) -> list[Kept]:
-    """What the files of the models say of themselves, of those that are there."""
+def trained_facts(place: Place, jobs: Iterable[Played]) -> list[Kept]:
+    """What the files of the models that these jobs play with say of themselves, of those that are there."""
+    trainings = (one for batch in training_batches(jobs) for one in batch.jobs)
     return [facts_of(place.file(one)) for one in trainings if place.has(one)]
 
 
