@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter, Token
 from ardm import __version__
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError, check_choice
-from ardm.base.graph import Unit
+from ardm.base.graph import Unit, UnitsFailed
 from ardm.base.provenance import provenance
 from ardm.book import library, runs
 from ardm.book.parameters import non_default, parse_assignments, read_parameters, schema
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(arguments)
     except (InputError, CycloptsError) as error:
         return _refuse(str(error), BAD_INPUT)
-    except runs.RunFailed as error:
+    except (runs.RunFailed, UnitsFailed) as error:
         print(f"ardm: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -275,31 +275,40 @@ class Changes(TypedDict, total=False):
     gate_steps: int
 
 
+class Doing(TypedDict, total=False):
+    """How ``arena`` and ``ablations`` are done.
+
+    Args:
+        jobs: batches of cells at a time (default: one a core)
+        on: a cluster: slurm, kubernetes, or the folder of a Snakemake profile
+        dry_run: only list what is missing or out of date
+    """
+
+    jobs: int
+    on: str
+    dry_run: Annotated[bool, Parameter(alias="-n")]
+
+
 @app.command
 def arena(
     *,
     profile: str = "small",
     changes: Annotated[Changes | None, Parameter("*")] = None,
-    jobs: int | None = None,
-    on: str | None = None,
+    doing: Annotated[Doing | None, Parameter("*")] = None,
     out: Path | None = None,
-    dry_run: Annotated[bool, Parameter(alias="-n")] = False,
 ) -> None:
     """Play every rule on every task at equal calls and write tidy tables; resumable.
 
     Args:
         profile: what the options start from: small, paper, final, scale or scale-gpu
-        jobs: batches of cells at a time (default: one a core)
-        on: a cluster: slurm, kubernetes, or the folder of a Snakemake profile
         out: folder of cells and tables (default: runs/arena); trained models lie beside it, in models
-        dry_run: only list what is missing or out of date
     """
     from ardm.experiments.arena import Arena
     from ardm.experiments.profiles import PROFILES
 
     check_choice("profile", profile, PROFILES)
     settings = replace(PROFILES[profile], **(changes or {}))
-    _make(Arena(settings, _place(out or library.here(library.home() / "runs" / "arena"))), jobs, on, dry_run)
+    _make(Arena(settings, _place(out or library.here(library.home() / "runs" / "arena"))), **(doing or {}))
 
 
 @app.command
@@ -308,20 +317,15 @@ def ablations(
     profile: str = "small",
     axes: Words = (),
     changes: Annotated[Changes | None, Parameter("*")] = None,
-    jobs: int | None = None,
-    on: str | None = None,
+    doing: Annotated[Doing | None, Parameter("*")] = None,
     out: Path | None = None,
-    dry_run: Annotated[bool, Parameter(alias="-n")] = False,
 ) -> None:
     """Change one thing of the gate at a time and write tidy tables; resumable.
 
     Args:
         profile: what the options start from: small or paper
         axes: A,B of ardm.experiments.ablations.AXES (default: all)
-        jobs: batches of cells at a time (default: one a core)
-        on: a cluster: slurm, kubernetes, or the folder of a Snakemake profile
         out: folder of cells and tables (default: runs/ablations); trained models lie beside it, in models
-        dry_run: only list what is missing or out of date
     """
     from ardm.experiments.ablations import AXES, PROFILES, Ablations
     from ardm.experiments.results import effects, read
@@ -329,7 +333,7 @@ def ablations(
     check_choice("profile", profile, PROFILES)
     settings = replace(PROFILES[profile], **(changes or {}))
     place = _place(out or library.here(library.home() / "runs" / "ablations"))
-    if _make(Ablations(settings, place, axes or tuple(AXES)), jobs, on, dry_run):
+    if _make(Ablations(settings, place, axes or tuple(AXES)), **(doing or {})):
         table = effects(read("ablations", place.folder)).to_csv(index=False, float_format="%.6g")
         write_whole(place.folder / "effects.csv", table)
 
@@ -340,20 +344,15 @@ def _place(folder: Path) -> Place:
     return Place(folder, folder.parent / "models")
 
 
-def _make(experiment: Experiment, jobs: int | None, on: str | None, dry_run: bool) -> bool:
+def _make(experiment: Experiment, *, jobs: int | None = None, on: str | None = None, dry_run: bool = False) -> bool:
     """Make the tables, or list what that would do; whether they were made."""
-    from ardm.base.graph import UnitsFailed
-
     if dry_run:
         open_ = experiment.open()
         for batch in open_:
             print(f"{batch.kind}: {batch.says}", *(f"  {job}" for job in batch.jobs), sep="\n")
         print(f"{sum(len(batch.jobs) for batch in open_)} jobs in {len(open_)} batches would be done")
         return False
-    try:
-        print(experiment.run(jobs=jobs, on=on, say=partial(print, file=sys.stderr, flush=True)))
-    except UnitsFailed as error:
-        raise runs.RunFailed(str(error)) from error
+    print(experiment.run(jobs=jobs, on=on, say=partial(print, file=sys.stderr, flush=True)))
     return True
 
 
@@ -366,12 +365,8 @@ def work(folder: Path, batch: str, /) -> None:
         batch: its name
     """
     from ardm.experiments.make import asked
-    from ardm.experiments.work import JobsFailed
 
-    try:
-        asked(folder).work(batch)
-    except JobsFailed as error:
-        raise runs.RunFailed(str(error)) from error
+    asked(folder).work(batch)
 
 
 @app.command

@@ -29,6 +29,18 @@ def test_units_wait_for_those_they_need_and_every_end_is_said(tmp_path):
     assert "left" in said[0] and "left" not in said[1]
 
 
+def test_of_units_that_wait_for_none_the_heavier_are_first(tmp_path):
+    order = tmp_path / "order"
+    weights = {"a": 2.0, "b": 30.0, "c": 1.0, "d": 400.0}
+    run(
+        [unit(name, "sh", "-c", f"echo {name} >>{order}", weight=weight) for name, weight in weights.items()],
+        tmp_path,
+        jobs=1,
+        say=lambda _: None,
+    )
+    assert order.read_text().split() == ["d", "b", "a", "c"]
+
+
 def test_a_unit_that_fails_is_tried_once_more_named_with_its_reason_and_stops_only_what_waits_for_it(tmp_path):
     tries = tmp_path / "tries"
     units = [

@@ -46,12 +46,12 @@ class UnitsFailed(RuntimeError):
 class Unit:
     """Work that is worth a process of its own."""
 
-    kind: str  # the name of its rule: train, search, play, execute
-    name: str  # of this unit alone
+    kind: str  # train, search, play, execute, pages
+    name: str  # of this unit alone, and of its rule
     command: tuple[str, ...]
     says: str  # what a person reads
     after: tuple[str, ...] = ()  # names of units
-    weight: float = 1.0  # how long it takes beside the others
+    weight: float = 1.0  # how long it takes beside the others; the heavier first
     memory: int = 2000  # MB
     minutes: int = 120  # after which a cluster may stop it
     gpu: int = 0
@@ -101,8 +101,7 @@ def run(
         graph = folder / FOLDER
         shutil.rmtree(graph, ignore_errors=True)
         graph.mkdir()
-        heavy_first = sorted(units, key=lambda unit: -unit.weight)
-        write_whole(graph / PLAN, json.dumps([asdict(unit) for unit in heavy_first], indent=1))
+        write_whole(graph / PLAN, json.dumps([asdict(unit) for unit in units], indent=1))
         command = ["-m", "snakemake", "--snakefile", str(Path(__file__).with_name("Snakefile")), "--directory", str(graph)]
         told = _call([sys.executable, *command, *OPTIONS, *where], say)
         failed = [unit for unit in units if not (graph / unit.receipt).is_file()]
@@ -220,7 +219,7 @@ class Follower(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event, told = str(getattr(record, "event", "")), record.__dict__
         name = event.rpartition(".")[2].lower()
-        if name == "job_info" and (unit := self.units.get((told.get("wildcards") or {}).get("name", ""))):
+        if name == "job_info" and (unit := self.units.get(told.get("rule_name", ""))):
             self.running[told["jobid"]] = unit, time.monotonic()
         elif name in ("job_finished", "job_error"):
             number = told.get("job_id", told.get("jobid"))

@@ -40,7 +40,7 @@ ASKED = "asked.json"
 WEIGHT = {"train": 30.0, "search": 5.0, "play": 1.0}  # of one job: roughly its seconds on one core
 
 
-class JobsFailed(RuntimeError):
+class JobsFailed(graph.UnitsFailed):
     """Some jobs of a batch failed; the others are kept."""
 
 
