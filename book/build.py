@@ -1,8 +1,8 @@
 """Build the book: stage the sources, run Jupyter Book on them, check the pages, swap them in.
 
 ``python book/build.py`` reads the notebooks that ``ardm execute`` left in ``_build/executed`` and leaves the book in
-``_build/html``. A book whose sources are unchanged is not built again. A new book is built beside the old one and takes its
-place only when it is whole and has passed the checks below, so an interrupted or failed build changes nothing.
+``_build/html``. The book is built again when a file that it shows or is built by is another. A new book is built beside the old
+one and takes its place only when it is whole and has passed the checks below, so an interrupted or failed build changes nothing.
 """
 
 from __future__ import annotations
@@ -16,30 +16,43 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import vendor
-from gallery import Figure
 from identity import identity
-from staging import stage
 from vendor import BookError
+
+from ardm.base.provenance import machine
+
+if TYPE_CHECKING:
+    from gallery import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = "build.json"  # inside the built book: they come and go together
 
 TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex")
+SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "pyproject.toml", "ardm", "book", "_build/executed")
 
 
-def fingerprint(source: Path) -> str:
-    """A digest of the staged files, these scripts and the versions of the tools."""
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
-    digest.update(json.dumps({tool: importlib.metadata.version(tool) for tool in TOOLS}).encode())
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(source).as_posix()}\0{path.stat().st_size}\0".encode())
+def fingerprint(root: Path) -> str:
+    """A digest of all that decides the pages: the files of :data:`SOURCES`, the tools, what is said of the machine and the book."""
+    tools = {tool: importlib.metadata.version(tool) for tool in TOOLS}
+    digest = hashlib.sha256(json.dumps([tools, machine(), asdict(identity(root))]).encode())
+    for path in (path for source in SOURCES for path in files(root / source)):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def files(path: Path) -> list[Path]:
+    """The file, or all in the folder, without hidden ones and what Python keeps beside its sources."""
+    below = sorted(path.rglob("*")) if path.is_dir() else [path]
+    aside = re.compile(r"/(\.|__pycache__/)")
+    return [file for file in below if file.is_file() and not aside.search(file.relative_to(path.parent).as_posix())]
 
 
 # ----------------------------------------------------------------------------------------------------------------- checks
@@ -244,11 +257,13 @@ def build(root: Path = ROOT) -> None:
     target = root / "_build"
     html, source, work = target / "html", target / "source", target / "book.new"
     vendor.vendor(root / "book" / "_static" / "vendor")
-    entries, figures = stage(root, target / "executed", source)
-    mark = fingerprint(source)
+    mark = fingerprint(root)
     if built_fingerprint(html) == mark:
         print("book: nothing changed; _build/html/index.html")
         return
+    from staging import stage  # with torch, which takes seconds
+
+    entries, figures = stage(root, target / "executed", source)
     print(f"book: building {len(entries)} pages, {len(figures)} numbered figures", flush=True)
     fresh = jupyter_book(source, work)
     mend(fresh)

@@ -21,7 +21,7 @@ from gallery import Figure
 from identity import Identity, identity
 from vendor import BookError
 
-from ardm.base.provenance import provenance
+from ardm.base.provenance import machine
 from ardm.book.parameters import read_parameters
 from ardm.book.runs import recorded
 from ardm.book.stated import GLUED
@@ -185,13 +185,13 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     shutil.copy(root / "_toc.yml", source / "_toc.yml")
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__", "LICENSE.md", ".*"))
     entries = toc_entries(yaml.safe_load((root / "_toc.yml").read_text()))
-    made, book = provenance(), identity(root)
-    machine = f"{made['cpu']}, {made['cores']} cores"
+    here, book = machine(), identity(root)
+    computer = f"{here['cpu']}, {here['cores']} cores"
     chapters, faults = [], []
     for entry in entries:
         try:
             if entry.startswith("notebooks/"):
-                chapters.append(chapter(entry, executed, source / "book" / "_static", machine, book))
+                chapters.append(chapter(entry, executed, source / "book" / "_static", computer, book))
         except BookError as error:
             faults.append(str(error))
     figures = [figure for one in chapters for figure in one.figures]
@@ -210,7 +210,7 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
         (source / f"{gallery.LIST}.md").write_text(gallery.listing(figures, titles), "utf8")
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}
     runs = [json.loads((executed / f"{Path(one.entry).name}.ipynb").read_text("utf8")) for one in chapters]
-    times = rerun_box.times([(one.entry, one.seconds) for one in chapters], machine)
+    times = rerun_box.times([(one.entry, one.seconds) for one in chapters], computer)
     substitutions = {**numbers, "run_times": times, "checked": hygiene.census(runs)}
     if structure.PAGE in entries:
         substitutions["code"] = structure.assemble(root, source / "book" / "_static")

@@ -12,14 +12,42 @@ from test_staging import notebook, printed, tree
 from vendor import BookError
 
 
-def test_the_fingerprint_sees_contents_and_names(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("1")
-    first = book.fingerprint(tmp_path)
-    assert book.fingerprint(tmp_path) == first
-    (tmp_path / "a").write_text("2")
-    second = book.fingerprint(tmp_path)
-    (tmp_path / "a").rename(tmp_path / "b")
-    assert len({first, second, book.fingerprint(tmp_path)}) == 3
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A project with a file of each kind that decides the pages."""
+    for name in ("_config.yml", "ardm/a.py", "book/page.md", "book/_static/book.css", "_build/executed/one.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    shutil.copy(book.ROOT / "CITATION.cff", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["_config.yml", "ardm/a.py", "book/page.md", "book/_static/book.css", "_build/executed/one.ipynb"]
+)
+def test_the_fingerprint_sees_contents_and_names(name: str, sources: Path) -> None:
+    """A docstring of the package among them: the API page shows it."""
+    first = book.fingerprint(sources)
+    (sources / name).write_text("2")
+    second = book.fingerprint(sources)
+    (sources / name).rename(sources / "book" / "b")
+    assert len({first, second, book.fingerprint(sources)}) == 3
+
+
+def test_the_fingerprint_does_not_see_what_no_page_shows(sources: Path) -> None:
+    first = book.fingerprint(sources)
+    for name in ("tests/a.py", "ardm/__pycache__/a.pyc", "_build/executed/.graph/log", "book/.DS_Store", "runs/a"):
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        (sources / name).write_text("1")
+    assert book.fingerprint(sources) == first
+
+
+def test_the_fingerprint_sees_the_address_and_the_machine(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = book.fingerprint(sources)
+    monkeypatch.setenv("ARDM_SITE", "https://a.example/book")
+    second = book.fingerprint(sources)
+    monkeypatch.setattr(book, "machine", lambda: {"cpu": "another", "cores": 3})
+    assert len({first, second, book.fingerprint(sources)}) == 3
 
 
 # -------------------------------------------------------------------------------------------------------------- checks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ardm import __version__
 
-__all__ = ["cores", "print_provenance", "provenance", "provenance_line"]
+__all__ = ["cores", "machine", "print_provenance", "provenance", "provenance_line"]
 
 
 def provenance() -> dict[str, str | int]:
@@ -27,9 +27,13 @@ def provenance() -> dict[str, str | int]:
         "torch": torch.__version__.split("+")[0],  # the local part names a build, not a version
         "numpy": numpy.__version__,
         "device": f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type,
-        "cpu": _cpu(),
-        "cores": cores(),
+        **machine(),
     }
+
+
+def machine() -> dict[str, str | int]:
+    """The processor's name, and how many of its cores this process may use."""
+    return {"cpu": _cpu(), "cores": cores()}
 
 
 def provenance_line() -> str:
