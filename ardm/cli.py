@@ -281,11 +281,13 @@ class Doing(TypedDict, total=False):
     Args:
         jobs: batches of cells at a time (default: one a core)
         on: a cluster: slurm, kubernetes, or the folder of a Snakemake profile
+        gpus: trainings at a time, each with one GPU (default: those of this machine; on a cluster none)
         dry_run: only list what is missing or out of date
     """
 
     jobs: int
     on: str
+    gpus: int
     dry_run: Annotated[bool, Parameter(alias="-n")]
 
 
@@ -344,7 +346,7 @@ def _place(folder: Path) -> Place:
     return Place(folder, folder.parent / "models")
 
 
-def _make(experiment: Experiment, *, jobs: int | None = None, on: str | None = None, dry_run: bool = False) -> bool:
+def _make(experiment: Experiment, *, dry_run: bool = False, **how: Any) -> bool:
     """Make the tables, or list what that would do; whether they were made."""
     if dry_run:
         open_ = experiment.open()
@@ -352,7 +354,7 @@ def _make(experiment: Experiment, *, jobs: int | None = None, on: str | None = N
             print(f"{batch.kind}: {batch.says}", *(f"  {job}" for job in batch.jobs), sep="\n")
         print(f"{sum(len(batch.jobs) for batch in open_)} jobs in {len(open_)} batches would be done")
         return False
-    print(experiment.run(jobs=jobs, on=on, say=partial(print, file=sys.stderr, flush=True)))
+    print(experiment.run(**how, say=partial(print, file=sys.stderr, flush=True)))
     return True
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import ardm.experiments.play
-from ardm.base import fingerprint
+from ardm.base import fingerprint, graph
 from ardm.base.errors import InputError
 from ardm.base.graph import UnitsFailed
 from ardm.experiments.arena import Arena, arena
@@ -164,6 +164,29 @@ def test_every_rule_of_the_gpu_profile_plays_its_task_with_a_small_model(tmp_pat
         row = cell(task, rule, settings, seed=1).run(models)
         assert row["calls"] == 4 and 0 <= row["quality"] <= 1
     assert {facts_of(path)["recipe"].get("precision", "bfloat16") for path in tmp_path.glob("*.safetensors")} == {"bfloat16"}
+
+
+def test_a_gpu_trains_while_the_cores_play_small_models(tmp_path, monkeypatch):
+    """Matches of wide models go to the GPU too. Without a GPU nobody asks for one."""
+    seen = []
+
+    def stop(units, *_, **how):
+        seen[:] = units
+        raise UnitsFailed("stopped here")
+
+    monkeypatch.setattr(graph, "run", stop)
+
+    def asked(settings, **how):
+        with pytest.raises(UnitsFailed):
+            arena(settings, tmp_path, **how)
+        return {(unit.kind, unit.gpu, "ARDM_DEVICE=cpu" in unit.command) for unit in seen}
+
+    small = replace(TINY, rules=("all-resample",), tune_all=True)
+    assert asked(small, gpus=1) == {("train", 1, False), ("play", 0, True)}
+    assert asked(replace(small, tasks=("text8-10m",)), gpus=1) == {("train", 1, False), ("play", 1, False)}
+    assert not any("ARDM_DEVICE=cpu" in unit.command for unit in seen)
+    asked(small, gpus=0)
+    assert not any("ARDM_DEVICE=cpu" in unit.command for unit in seen)
 
 
 # What a table says -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The graph: what waits waits, what fails is named and tried once more, and nobody works twice in one folder."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -39,6 +40,21 @@ def test_of_units_that_wait_for_none_the_heavier_are_first(tmp_path):
         say=lambda _: None,
     )
     assert order.read_text().split() == ["d", "b", "a", "c"]
+
+
+def test_units_that_ask_for_a_gpu_share_those_that_there_are(tmp_path):
+    """With one GPU two of them never meet, while another unit runs beside them; with none they need not wait."""
+
+    def most_at_once(gpus):
+        log = tmp_path / f"log{gpus}"
+        begin_and_end = f"echo 1 >>{log}; sleep 1; echo -1 >>{log}"
+        units = [unit(name, "sh", "-c", begin_and_end, gpu=1) for name in ("a", "b")]
+        run([*units, unit("c", "sleep", "1")], tmp_path, jobs=3, gpus=gpus, say=lambda _: None)
+        running = list(itertools.accumulate(int(line) for line in log.read_text().split()))
+        assert running[-1] == 0
+        return max(running)
+
+    assert [most_at_once(gpus) for gpus in (0, 1, 2)] == [2, 1, 2]
 
 
 def test_a_unit_that_fails_is_tried_once_more_named_with_its_reason_and_stops_only_what_waits_for_it(tmp_path):

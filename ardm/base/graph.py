@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -89,12 +89,19 @@ def run(
     """Do the units, those that wait for none first, and the heavier of these before the lighter.
 
     ``jobs``: units at a time on this machine. ``on``: a cluster instead, ``slurm``, ``kubernetes`` or the folder of a Snakemake
-    profile. ``gpus``: how many of them there are for units that ask for one. A unit that fails is tried once more and does not stop
-    the others: ``UnitsFailed`` says which failed and why. ``InputError`` when another call is at work in the folder.
+    profile. ``gpus``: how many units that ask for a GPU may have one at a time; with none they ask for none. A unit that fails is
+    tried once more and does not stop the others: ``UnitsFailed`` says which failed and why. ``InputError`` when another call is at
+    work in the folder.
     """
     if jobs < 1:
         raise InputError(f"jobs={jobs}: it is at least 1")
-    where = _profile(on) if on else ["--cores", str(jobs), "--resources", f"gpu={max(gpus, 1)}"]
+    if gpus < 0:
+        raise InputError(f"gpus={gpus}: it is at least 0")
+    where = _profile(on) if on else ["--cores", str(jobs)]
+    if gpus:
+        where += ["--resources", f"gpu={gpus}"]
+    else:
+        units = [replace(unit, gpu=0) for unit in units]
     _snakemake_is_here()
     check_writable(folder / LOCK)
     with _alone(folder):
@@ -208,7 +215,10 @@ def _end(log: Path) -> str:
 
 
 class Follower(logging.Handler):
-    """Prints a line for each unit that ends: how many are done, how long it took, what is left."""
+    """Prints a line for each unit that ends: how many are done, how long it took, what is left.
+
+    What a cluster says of a unit that failed goes to the end of the unit's log, which lies in the folder of the process.
+    """
 
     def __init__(self, units: Mapping[str, Unit]) -> None:
         super().__init__()
@@ -224,12 +234,15 @@ class Follower(logging.Handler):
         elif name in ("job_finished", "job_error"):
             number = told.get("job_id", told.get("jobid"))
             if number in self.running:
-                self._ended(*self.running.pop(number), failed=name == "job_error")
+                self._ended(*self.running.pop(number), failed=name == "job_error", why=told.get("rule_msg") or "")
 
-    def _ended(self, unit: Unit, since: float, *, failed: bool) -> None:
+    def _ended(self, unit: Unit, since: float, *, failed: bool, why: str) -> None:
         took = f"{time.monotonic() - since:.0f} s"
         if failed:
             print(f"{unit.says}  failed after {took}", flush=True)
+            if why:  # a cluster's word on it
+                with open(unit.log, "a", encoding="utf8") as log:
+                    log.write(f"{why.splitlines()[0]}\n")
             return
         self.done.append(unit)
         left = time_left(self.done, self.units.values(), time.monotonic() - self.began)

@@ -40,14 +40,16 @@ def arena(
     models: Path | None = None,
     jobs: int | None = None,
     on: str | None = None,
+    gpus: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Do all that is missing and write ``arena.csv``, ``tuning.csv`` and ``arena.json`` into ``folder``; returns the first.
 
     ``models``: where trained models are kept (default: in the folder). ``jobs``: batches at a time (default: one a core). ``on``: a
-    cluster (:func:`ardm.base.graph.run`). What failed is named at the end (``UnitsFailed``) and tried again by the next call.
+    cluster, ``gpus``: trainings at a time that have one each (:func:`ardm.base.graph.run`). What failed is named at the end
+    (``UnitsFailed``) and tried again by the next call.
     """
-    return Arena(settings, Place(folder, models or folder / "models")).run(jobs=jobs, on=on, say=say)
+    return Arena(settings, Place(folder, models or folder / "models")).run(jobs=jobs, on=on, gpus=gpus, say=say)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import torch
 
 from ardm.base import fingerprint, graph
 from ardm.base.atomic import check_writable, write_whole
+from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores, provenance
 from ardm.experiments.cells import Loaded, Played, Settings, Training
@@ -38,6 +39,7 @@ Kept = Mapping[str, Any]
 
 ASKED = "asked.json"
 WEIGHT = {"train": 30.0, "search": 5.0, "play": 1.0}  # of one job: roughly its seconds on one core
+WIDE = 256  # width of a denoiser: a match of smaller models is played on the cores while a GPU trains
 
 
 class JobsFailed(graph.UnitsFailed):
@@ -96,6 +98,11 @@ class Batch:
     jobs: tuple[Job, ...]
     after: tuple[str, ...] = ()  # names of batches
     unknown: frozenset[Job] = frozenset()  # those that are only known after these batches
+
+    @property
+    def large(self) -> bool:
+        """Whether a GPU is worth it: to train, and to play with models of :data:`WIDE` or more."""
+        return self.kind == "train" or any(one.denoiser.width >= WIDE for job in self.jobs for one in _models(job))
 
 
 def training_batches(jobs: Iterable[Played]) -> list[Batch]:
@@ -190,31 +197,35 @@ class Experiment:
     def _missing(self, batch: Batch) -> list[Job]:
         return [job for job in batch.jobs if job in batch.unknown or not self.place.has(job)]
 
-    def run(self, *, jobs: int | None = None, on: str | None = None, say: Callable[[str], None] = print) -> Path:
-        """Do all that is missing, by the graph, and write the tables."""
+    def run(
+        self, *, jobs: int | None = None, on: str | None = None, gpus: int | None = None, say: Callable[[str], None] = print
+    ) -> Path:
+        """Do all that is missing, by the graph, and write the tables; how, is as in :func:`ardm.base.graph.run`."""
         if jobs is not None and jobs < 1:
             raise InputError(f"jobs={jobs}: it is at least 1")
         open_ = self.open()
         check_writable(self.place.folder / ASKED)
         write_whole(self.place.folder / ASKED, json.dumps(self.asked(), indent=1) + "\n")
         if open_:
-            gpus = torch.cuda.device_count()
-            graph.run(self._units(open_), self.place.folder, jobs=jobs or cores(), on=on, gpus=gpus, say=say)
+            gpus = _gpus_here() if gpus is None and on is None else gpus or 0
+            units = self._units(open_, with_gpus=gpus > 0)
+            graph.run(units, self.place.folder, jobs=jobs or cores(), on=on, gpus=gpus, say=say)
             if self.open():
                 raise InputError("the code has changed while this ran: call it again, what still holds is kept")
         return self.write()
 
-    def _units(self, batches: Sequence[Batch]) -> list[graph.Unit]:
+    def _units(self, batches: Sequence[Batch], *, with_gpus: bool) -> list[graph.Unit]:
         names, folder = {batch.name for batch in batches}, str(self.place.folder.resolve())
+        cores_only = ("env", "ARDM_DEVICE=cpu") if with_gpus else ()
         return [
             graph.Unit(
                 kind=batch.kind,
                 name=batch.name,
-                command=(sys.executable, "-m", "ardm", "work", folder, batch.name),
+                command=(*(() if batch.large else cores_only), sys.executable, "-m", "ardm", "work", folder, batch.name),
                 says=f"{batch.kind}: {batch.says}",
                 after=tuple(name for name in batch.after if name in names),
                 weight=WEIGHT[batch.kind] * len(batch.jobs),
-                gpu=int(batch.kind == "train"),
+                gpu=int(batch.large),
             )
             for batch in batches
         ]
@@ -241,6 +252,10 @@ class Experiment:
             if job.key == key:
                 return self.place.do(job)
         raise InputError(f"no job {key!r} in this experiment: its code or its settings have changed, or searches are missing")
+
+
+def _gpus_here() -> int:
+    return torch.cuda.device_count() if pick_device().type == "cuda" else 0
 
 
 def _before(batch: Batch, trained: Mapping[Training, str]) -> list[str]:
