@@ -1,6 +1,6 @@
 # make book    run every notebook that is out of date, build the book: _build/html/index.html
 # make pdf     the whole book as one file: _build/book.pdf (needs Chromium)
-# make test    run every check
+# make test    run every check; PROFILE=cluster instead plays the small arena on a SLURM of this machine (slurm-wlm, munge, root)
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
 # make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
@@ -80,6 +80,10 @@ lab: $(VENV)/.ardm-lab
 
 # All groups run, whatever the first ones say; one failure is a failure.
 test: install
+ifeq ($(PROFILE),cluster)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[slurm]"
+	$(ONE_THREAD) $(PY) -m pytest tests/cluster -q
+else
 	@failed=; \
 	section() { echo; echo "== $$1"; }; \
 	section "style: ruff"; \
@@ -92,6 +96,7 @@ test: install
 	section "result"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi; \
 	echo "all checks passed"
+endif
 
 lock:
 	@command -v uv >/dev/null || { echo "error: make lock needs uv on PATH" >&2; exit 1; }

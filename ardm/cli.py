@@ -340,6 +340,19 @@ def ablations(
         write_whole(place.folder / "effects.csv", table)
 
 
+@app.command
+def publish(name: str, folder: Path, /) -> None:
+    """Take the tables of an experiment as those that the book reads, when they are whole and of today's code.
+
+    Args:
+        name: arena, final, scale or ablations
+        folder: where ardm arena or ardm ablations left them
+    """
+    from ardm.experiments import results
+
+    print(*results.publish(name, folder), sep="\n")
+
+
 def _place(folder: Path) -> Place:
     from ardm.experiments.work import Place
 
@@ -359,16 +372,17 @@ def _make(experiment: Experiment, *, dry_run: bool = False, **how: Any) -> bool:
 
 
 @app.command(show=False)
-def work(folder: Path, batch: str, /) -> None:
+def work(folder: Path, batch: str, /, *, task: str | None = None) -> None:
     """Do the missing jobs of one batch of an experiment, here and now; the graph starts it.
 
     Args:
         folder: of the experiment
         batch: its name
+        task: of the batch, if it has one
     """
     from ardm.experiments.make import asked
 
-    asked(folder).work(batch)
+    asked(folder).work(batch, task)
 
 
 @app.command

@@ -20,7 +20,7 @@ from ardm.experiments.arena import Arena, arena
 from ardm.experiments.cells import REAL, TUNING, Cell, Loaded, Reference, Search, Settings, Training, play, plays
 from ardm.experiments.make import asked
 from ardm.experiments.profiles import PROFILES
-from ardm.experiments.results import stale, state
+from ardm.experiments.results import publish, stale, state
 from ardm.experiments.scores import LawFidelity
 from ardm.experiments.store import Store, facts_of
 from ardm.experiments.tasks import TASKS
@@ -166,6 +166,16 @@ def test_every_rule_of_the_gpu_profile_plays_its_task_with_a_small_model(tmp_pat
     assert {facts_of(path)["recipe"].get("precision", "bfloat16") for path in tmp_path.glob("*.safetensors")} == {"bfloat16"}
 
 
+def test_a_process_that_looks_at_the_task_of_its_batch_alone_finds_the_same_jobs(tmp_path):
+    settings, place = replace(TINY, tasks=("parity", "sudoku"), nfe=None), Place(tmp_path, tmp_path)
+    whole = {batch.name: batch for batch in Arena(settings, place).open()}
+    of_one_task = [batch for batch in whole.values() if batch.task == "sudoku"]
+    alone = {batch.name: batch for batch in Arena(replace(settings, tasks=("sudoku",)), place).open()}
+    assert {batch.kind for batch in of_one_task} == {"search", "play"}
+    for batch in of_one_task:
+        assert alone[batch.name].jobs == batch.jobs
+
+
 def test_a_gpu_trains_while_the_cores_play_small_models(tmp_path, monkeypatch):
     """Matches of wide models go to the GPU too. Without a GPU nobody asks for one."""
     seen = []
@@ -190,6 +200,24 @@ def test_a_gpu_trains_while_the_cores_play_small_models(tmp_path, monkeypatch):
 
 
 # What a table says -------------------------------------------------------------------------------------------------------
+
+
+def test_only_whole_tables_of_their_profile_are_published(played, tmp_path, monkeypatch):
+    settings, folder, _ = played
+    book = tmp_path / "book"
+    book.mkdir()
+    with pytest.raises(InputError, match="were made with other settings than `ardm arena --profile final` has"):
+        publish("final", folder, book)
+    monkeypatch.setitem(PROFILES, "final", settings)
+    part = tmp_path / "part"
+    shutil.copytree(folder, part)
+    (part / "arena.csv").write_text("\n".join((folder / "arena.csv").read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(InputError, match=r"not of today's code \(the cells: 1 of"):
+        publish("final", part, book)
+    assert not list(book.iterdir())
+    assert {path.name for path in publish("final", folder, book)} == {"final.csv", "final.json"}
+    for suffix in ("csv", "json"):
+        assert (book / f"final.{suffix}").read_bytes() == (folder / f"arena.{suffix}").read_bytes()
 
 
 def test_a_small_arena_whole(played):

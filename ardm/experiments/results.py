@@ -1,7 +1,7 @@
 """Reading the published tables: means over trainings with their intervals, rules and variants compared training by training.
 
-Needs pandas. The tables come with the package; ``ardm arena`` and ``make ablations`` make them again (``book/rerun.md``), and
-:func:`stale` says whether that is due.
+Needs pandas. The tables come with the package; ``ardm arena`` and ``make ablations`` make them again (``book/rerun.md``),
+:func:`stale` says whether that is due, and :func:`publish` takes new ones over.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from ardm.base import fingerprint
-from ardm.base.errors import InputError
+from ardm.base.atomic import write_whole
+from ardm.base.errors import InputError, check_choice
 from ardm.base.resources import RESULTS
 from ardm.experiments import ablations
 from ardm.experiments.cells import REAL, Played, Settings
+from ardm.experiments.profiles import PROFILES
 from ardm.experiments.statistics import Interval, mean_over_trainings, paired_difference, share
 from ardm.method.rules import choose
 from ardm.method.types import Bool
@@ -35,6 +37,7 @@ __all__ = [
     "facts",
     "machines",
     "outcomes",
+    "publish",
     "read",
     "rivals",
     "stale",
@@ -44,6 +47,7 @@ __all__ = [
 
 KEYS = ["task", "rule", "nfe"]
 STRONG = "uniform refinement"  # the control that is strong enough to be a rival
+PROFILE_OF = {"arena": "paper", "tuning": "paper", "final": "final", "scale": "scale"}
 CALLS = 8  # ablations: the base with other numbers of calls is compared with the base with so many
 
 
@@ -66,11 +70,31 @@ def facts(folder: Path = RESULTS, name: str = "arena") -> dict:
 def _published(file: str, folder: Path) -> Path:
     path = folder / file
     if not path.is_file():
-        name = path.stem
-        profile = name if name in ("final", "scale") else "paper"
-        make = "make ablations PROFILE=paper" if name == "ablations" else f"ardm arena --profile {profile}"
-        raise InputError(f"no {file} in {folder.name}/: make it with `{make}` and copy it there (book/rerun.md)")
+        profile = PROFILE_OF.get(path.stem)
+        make = f"ardm arena --profile {profile}" if profile else "make ablations PROFILE=paper"
+        raise InputError(f"no {file} in {folder.name}/: make it with `{make}` and take it over with `ardm publish`")
     return path
+
+
+def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
+    """Take the tables that an experiment left in ``folder`` as the published ones of this name; returns where they now lie.
+
+    ``name``: ``arena``, ``final``, ``scale`` or ``ablations``. ``InputError`` when they are not of today's code, not whole, or not
+    those of their profile: nothing is taken over then.
+    """
+    check_choice("name", name, ("arena", "final", "scale", "ablations"))
+    made_as = "ablations" if name == "ablations" else "arena"
+    if reasons := stale(made_as, folder):
+        raise InputError(f"the tables in {folder} are not of today's code ({reasons[0]}): make them again first")
+    if (profile := PROFILE_OF.get(name)) and Settings.of(facts(folder)["settings"]) != PROFILES[profile]:
+        raise InputError(f"the tables in {folder} were made with other settings than `ardm arena --profile {profile}` has")
+    copies = {f"{name}.{suffix}": f"{made_as}.{suffix}" for suffix in ("csv", "json")}
+    if name == "arena":
+        copies["tuning.csv"] = "tuning.csv"
+    texts = {copy: _published(file, folder).read_text("utf8") for copy, file in copies.items()}
+    for copy, text in texts.items():
+        write_whole(into / copy, text)
+    return [into / copy for copy in copies]
 
 
 def summary(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:

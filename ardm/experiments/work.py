@@ -100,6 +100,11 @@ class Batch:
     unknown: frozenset[Job] = frozenset()  # those that are only known after these batches
 
     @property
+    def task(self) -> str | None:
+        """The one task of its jobs; None for models, which may serve several."""
+        return None if self.kind == "train" else next(iter(self.jobs)).task.name
+
+    @property
     def large(self) -> bool:
         """Whether a GPU is worth it: to train, and to play with models of :data:`WIDE` or more."""
         return self.kind == "train" or any(one.denoiser.width >= WIDE for job in self.jobs for one in _models(job))
@@ -215,13 +220,12 @@ class Experiment:
         return self.write()
 
     def _units(self, batches: Sequence[Batch], *, with_gpus: bool) -> list[graph.Unit]:
-        names, folder = {batch.name for batch in batches}, str(self.place.folder.resolve())
-        cores_only = ("env", "ARDM_DEVICE=cpu") if with_gpus else ()
+        names = {batch.name for batch in batches}
         return [
             graph.Unit(
                 kind=batch.kind,
                 name=batch.name,
-                command=(*(() if batch.large else cores_only), sys.executable, "-m", "ardm", "work", folder, batch.name),
+                command=self._command(batch, on_cores=with_gpus and not batch.large),
                 says=f"{batch.kind}: {batch.says}",
                 after=tuple(name for name in batch.after if name in names),
                 weight=WEIGHT[batch.kind] * len(batch.jobs),
@@ -230,10 +234,19 @@ class Experiment:
             for batch in batches
         ]
 
-    def work(self, name: str) -> None:
-        """Do the missing jobs of the batch of this name, here and now; what fails is named at the end and stops no other."""
+    def _command(self, batch: Batch, *, on_cores: bool) -> tuple[str, ...]:
+        where = ("env", "ARDM_DEVICE=cpu") if on_cores else ()
+        task = ("--task", batch.task) if batch.task else ()
+        return (*where, sys.executable, "-m", "ardm", "work", str(self.place.folder.resolve()), batch.name, *task)
+
+    def work(self, name: str, task: str | None = None) -> None:
+        """Do the missing jobs of the batch of this name, here and now; what fails is named at the end and stops no other.
+
+        ``task``: that of the batch, if it has one: no other is looked at then, which can take longer than the work.
+        """
         _fix_keys()
-        jobs = next((batch.jobs for batch in self.open() if batch.name == name), ())  # none: somebody was faster
+        among = self if task is None else replace(self, settings=replace(self.settings, tasks=(task,)))
+        jobs = next((batch.jobs for batch in among.open() if batch.name == name), ())  # none: somebody was faster
         failed = []
         for job in jobs:
             try:

@@ -1,6 +1,6 @@
 """The small profile on a real SLURM of one node: as the same on this machine, byte for byte, with a job killed on the way.
 
-``make test PROFILE=cluster`` runs it. It needs Debian's ``slurm-wlm`` and ``munge``, root, and a machine that belongs to no cluster.
+``make test PROFILE=cluster`` runs it, with Debian's ``slurm-wlm`` and ``munge``, as root, on a machine that belongs to no cluster.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def cluster() -> Iterator[None]:
     """A SLURM of one node on this machine, without accounting."""
     search = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     if absent := [name for name in PROGRAMS if shutil.which(name, path=search) is None]:
-        pytest.skip(f"{', '.join(absent)} not found: apt-get install slurm-wlm munge")
+        pytest.fail(f"{', '.join(absent)} not found: apt-get install slurm-wlm munge")
     if os.geteuid() != 0:
-        pytest.skip("only root can start a SLURM")
+        pytest.fail("only root can start a SLURM")
     if CONFIGURATION.exists():
-        pytest.skip(f"this machine belongs to a cluster: {CONFIGURATION}")
+        pytest.fail(f"this machine belongs to a cluster: {CONFIGURATION}")
     folder = Path(mkdtemp(prefix="slurm-"))  # not below pytest's own, which is closed to others
     folder.chmod(0o755)
     for name in ("state", "spool"):
