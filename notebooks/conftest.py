@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from ardm.book.kernel import own_settings
 from ardm.book.stated import GLUED, agree
 from ardm.worlds import corpora
 
@@ -38,6 +41,13 @@ def _require_hooks() -> None:
 
 if IPyNbCell is not None:
     _require_hooks()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The kernels are those of ``ardm execute``: this interpreter, and nobody's own settings."""
+    settings = ExitStack()
+    os.environ.update(settings.enter_context(own_settings()))
+    config.add_cleanup(settings.close)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -267,6 +267,30 @@ def test_notebooks_run_in_the_environment_of_the_call(notebooks, tmp_path, monke
     assert said == ["one\n", "two\n"]
 
 
+def test_a_run_has_this_interpreter_and_no_settings_of_the_users(notebooks, tmp_path, monkeypatch):
+    """Another kernel of the same name, a profile of IPython that shows every line, a start-up file, a matplotlibrc."""
+    theirs = tmp_path / "theirs"
+    for name, content in (
+        ("kernels/python3/kernel.json", json.dumps({"argv": ["false"], "display_name": "x", "language": "python"})),
+        ("profile_default/ipython_config.py", "get_config().InteractiveShell.ast_node_interactivity = 'all'"),
+        ("startup.py", "print('hello')"),
+        ("matplotlibrc", "savefig.bbox: tight"),
+    ):
+        (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+        (theirs / name).write_text(content)
+    for variable, place in (
+        ("JUPYTER_PATH", theirs),
+        ("IPYTHONDIR", theirs),
+        ("PYTHONSTARTUP", theirs / "startup.py"),
+        ("MATPLOTLIBRC", theirs / "matplotlibrc"),
+    ):
+        monkeypatch.setenv(variable, str(place))
+    asks = "import sys, matplotlib\n'shown'\nprint(sys.executable, matplotlib.rcParams['savefig.bbox'])"
+    execute(write(notebooks / "a.ipynb", asks), tmp_path / "out" / "a.ipynb", progress=False)
+    outputs = [output for cell in nbformat.read(tmp_path / "out" / "a.ipynb", 4).cells for output in cell.outputs]
+    assert [(output.output_type, output.get("text")) for output in outputs] == [("stream", f"{sys.executable} None\n")]
+
+
 def test_the_longest_starts_first_and_bad_requests_are_refused(notebooks, tmp_path, monkeypatch):
     names = [write(notebooks / f"{name}.ipynb", "1") for name in "abc"]
     for notebook, seconds in zip(names[:2], (1, 9), strict=True):

@@ -19,6 +19,7 @@ from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores
 from ardm.book import reads
+from ardm.book.kernel import NAME, own_settings
 from ardm.book.notebooks import read_notebook, write_notebook
 from ardm.book.parameters import non_default, read_parameters, validate
 
@@ -80,7 +81,7 @@ def execute(
     start = time.perf_counter()
     try:
         places = {"ARDM_FIGURES": output.resolve().parent / "figures", "ARDM_ROOT": root, "ARDM_READS": told.resolve()}
-        with _environment(**{name: str(place) for name, place in places.items()}):
+        with own_settings() as settings, _environment(**{name: str(place) for name, place in places.items()}, **settings):
             why = _run_cells(notebook, part, changed, progress, timeout)
         executed = steady(read_notebook(part))
         seconds = round(time.perf_counter() - start, 1)
@@ -130,8 +131,8 @@ def _environment(**values: str) -> Iterator[None]:
 def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress: bool, timeout: int | None) -> str:
     """Run with papermill into ``part``; returns why a cell failed, in one line, or nothing."""
     try:
+        import ipykernel  # noqa: F401
         import papermill
-        from jupyter_client.kernelspec import NoSuchKernel
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
     except ImportError as error:
         raise InputError(f"running a notebook needs {error.name}: pip install 'ardm[book]'") from error
@@ -141,7 +142,7 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
             _literal(notebook),
             _literal(part),
             parameters,
-            kernel_name="python3",
+            kernel_name=NAME,
             cwd=str(notebook.resolve().parent),
             progress_bar={"file": sys.stderr, "desc": notebook.stem} if progress else False,
             execution_timeout=timeout,
@@ -154,8 +155,6 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
         return f"{_last_cell(part)}: it took longer than {timeout} s"
     except DeadKernelError:
         return f"{_last_cell(part)}: its kernel died; a machine short of memory does that"
-    except NoSuchKernel as error:
-        raise InputError("there is no Jupyter kernel 'python3': python -m ipykernel install --sys-prefix") from error
     return ""
 
 
