@@ -63,11 +63,11 @@ def times(runs: Sequence[tuple[str, float]], machine: str) -> str:
     return "\n".join([f"| Notebook | Seconds on {machine} |", "|---|---:|", *rows, total])
 
 
-def write_files(name: str, parameters: Sequence[Parameter], notebook: Path, book: Identity, static: Path) -> None:
+def write_files(name: str, parameters: Sequence[Parameter], notebook: Path, book: Identity, static: Path, commit: str) -> None:
     """The schema of the parameters, and where the repository is known the notebook for Colab, without outputs."""
     write(static / "schemas" / f"{name}.json", schema(parameters, name))
     if book.repository:
-        write(static / "colab" / f"{name}.ipynb", in_colab(json.loads(notebook.read_text("utf8")), book))
+        write(static / "colab" / f"{name}.ipynb", in_colab(json.loads(notebook.read_text("utf8")), book.repository, commit))
 
 
 def write(path: Path, content: dict) -> None:
@@ -75,14 +75,20 @@ def write(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf8")
 
 
-def in_colab(notebook: dict, book: Identity) -> dict:
-    """The notebook without outputs, its first cell fetching the project at the book's version and installing what Colab lacks."""
+def in_colab(notebook: dict, repository: str, commit: str) -> dict:
+    """The notebook without outputs, its first cell fetching the project at its commit and installing what Colab lacks.
+
+    It is installed as a whole, not as a link to its sources: a link is read when Python starts, and the kernel runs already.
+    """
     lines = [
-        f"!git clone --quiet --depth 1 --branch v{book.version} https://github.com/{book.repository} ardm-book",
+        f"!git clone --quiet --filter=blob:none https://github.com/{repository} ardm-book",
+        f"!git -C ardm-book checkout --quiet {commit.removesuffix('+changes')}",
         "%cd ardm-book/notebooks",
-        "%pip install --quiet --no-deps -e ..",
+        "%pip install --quiet --no-deps ..",
         "%pip install --quiet pooch safetensors",
     ]
+    if commit == "unknown":  # no git here: the newest
+        del lines[1]
     cell = {
         "cell_type": "code",
         "execution_count": None,

@@ -21,7 +21,7 @@ from gallery import Figure
 from identity import Identity, identity
 from vendor import BookError
 
-from ardm.base.provenance import machine
+from ardm.base.provenance import commit, machine
 from ardm.book.parameters import read_parameters
 from ardm.book.runs import recorded
 from ardm.book.stated import GLUED
@@ -158,7 +158,7 @@ def title(notebook: dict) -> str:
     return next((text.splitlines()[0].removeprefix("# ").strip() for text in texts if text.startswith("# ")), "")
 
 
-def chapter(entry: str, executed: Path, static: Path, machine: str, book: Identity) -> Chapter:
+def chapter(entry: str, executed: Path, static: Path, machine: str, book: Identity, commit: str) -> Chapter:
     """Stage one notebook, with a last section that says how to run it again; the files which that needs go to ``static``."""
     name = Path(entry).name
     path = executed / f"{name}.ipynb"
@@ -169,7 +169,7 @@ def chapter(entry: str, executed: Path, static: Path, machine: str, book: Identi
     staged, figures = stage_notebook(json.loads(path.read_text("utf8")), entry)
     parameters = read_parameters(path)
     staged["cells"].append(rerun_box.box(name, parameters, run["seconds"], machine, book))
-    rerun_box.write_files(name, parameters, path, book, static)
+    rerun_box.write_files(name, parameters, path, book, static, commit)
     values = {parameter.name: parameter.default for parameter in parameters}
     facts = {"chapter": title(staged), "parameters": values, "command": rerun_box.command(name, parameters), "key": run["key"]}
     return Chapter(entry, staged, figures, run["seconds"], facts)
@@ -185,13 +185,13 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     shutil.copy(root / "_toc.yml", source / "_toc.yml")
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns("*.py", "__pycache__", "LICENSE.md", ".*"))
     entries = toc_entries(yaml.safe_load((root / "_toc.yml").read_text()))
-    here, book = machine(), identity(root)
+    here, book, at = machine(), identity(root), commit(root)
     computer = f"{here['cpu']}, {here['cores']} cores"
     chapters, faults = [], []
     for entry in entries:
         try:
             if entry.startswith("notebooks/"):
-                chapters.append(chapter(entry, executed, source / "book" / "_static", computer, book))
+                chapters.append(chapter(entry, executed, source / "book" / "_static", computer, book, at))
         except BookError as error:
             faults.append(str(error))
     figures = [figure for one in chapters for figure in one.figures]

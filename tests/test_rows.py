@@ -182,16 +182,19 @@ def test_the_last_section_names_command_parameters_and_time():
     assert "colab.research.google.com/github/me/gates/blob/gh-pages/_static/colab/a.ipynb" in hosted
 
 
-def test_the_notebook_for_colab_fetches_this_version_and_holds_no_outputs(tmp_path):
+def test_the_notebook_for_colab_fetches_this_commit_and_holds_no_outputs(tmp_path):
     cells = [
         {"cell_type": "markdown", "source": "# A"},
         {"cell_type": "code", "source": "1", "execution_count": 1, "outputs": [{"output_type": "stream"}]},
     ]
     (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells, "metadata": {}}))
-    rerun_box.write_files("a", PARAMETERS, tmp_path / "a.ipynb", BOOK, tmp_path / "plain")
+    rerun_box.write_files("a", PARAMETERS, tmp_path / "a.ipynb", BOOK, tmp_path / "plain", "abc123")
     assert [path.name for path in (tmp_path / "plain").iterdir()] == ["schemas"]
-    rerun_box.write_files("a", PARAMETERS, tmp_path / "a.ipynb", HOSTED, tmp_path / "static")
+    rerun_box.write_files("a", PARAMETERS, tmp_path / "a.ipynb", HOSTED, tmp_path / "static", "abc123+changes")
     first, *rest = json.loads((tmp_path / "static" / "colab" / "a.ipynb").read_text())["cells"]
-    assert "git clone --quiet --depth 1 --branch v1.2.3 https://github.com/me/gates ardm-book" in first["source"]
+    clone, checkout, *_ = first["source"].splitlines()
+    assert clone == "!git clone --quiet --filter=blob:none https://github.com/me/gates ardm-book"
+    assert checkout == "!git -C ardm-book checkout --quiet abc123"
+    assert "checkout" not in rerun_box.in_colab({"cells": []}, "me/gates", "unknown")["cells"][0]["source"]
     assert rest == [cells[0], {**cells[1], "outputs": []}]
     assert json.loads((tmp_path / "static" / "schemas" / "a.json").read_text())["properties"]["nfe"]["default"] == [8, 16]

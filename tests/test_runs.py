@@ -405,14 +405,14 @@ def test_the_commit_is_that_of_the_project_or_unknown(tmp_path):
             ["git", "-c", "user.name=n", "-c", "user.email=n@n", *words], cwd=tmp_path, check=True, capture_output=True
         )
 
-    assert provenance._commit(tmp_path) == "unknown"
+    assert provenance.commit(tmp_path) == "unknown"
     git("init")
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "a.txt").write_text("1")
     git("add", ".")
     git("commit", "-m", "one")
-    head = provenance._commit(tmp_path)
+    head = provenance.commit(tmp_path)
     assert len(head) == 12
-    assert provenance._commit(tmp_path / "inner") == "unknown"
+    assert provenance.commit(tmp_path / "inner") == "unknown"
     (tmp_path / "inner" / "a.txt").write_text("2")
-    assert provenance._commit(tmp_path) == head + "+changes"
+    assert provenance.commit(tmp_path) == head + "+changes"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ardm import __version__
 
-__all__ = ["cores", "machine", "print_provenance", "provenance", "provenance_line"]
+__all__ = ["commit", "cores", "machine", "print_provenance", "provenance", "provenance_line"]
 
 
 def provenance() -> dict[str, str | int]:
@@ -21,7 +21,7 @@ def provenance() -> dict[str, str | int]:
 
     device = pick_device()
     return {
-        "commit": _commit(Path(__file__).resolve().parents[2]),
+        "commit": commit(Path(__file__).resolve().parents[2]),
         "ardm": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__.split("+")[0],  # the local part names a build, not a version
@@ -56,7 +56,7 @@ def _ask(*command: str, folder: Path | None = None) -> str:
         return ""
 
 
-def _commit(root: Path) -> str:
+def commit(root: Path) -> str:
     """The commit of the project, never of another repository that happens to lie around the package."""
     top = _ask("git", "rev-parse", "--show-toplevel", folder=root)
     head = _ask("git", "rev-parse", "--short=12", "HEAD", folder=root)
