@@ -25,6 +25,9 @@ def python(tmp_path: Path) -> Path:
     (site,) = (tmp_path / "fresh" / "lib").glob("python*/site-packages")
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     python = tmp_path / "fresh" / "bin" / "python"
+    subprocess.run(
+        [python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True
+    )  # Python 3.11 brings an old one
     assert subprocess.run([python, "-c", "import ardm"], cwd=tmp_path, capture_output=True, check=False).returncode
     return python
 
