@@ -1,12 +1,12 @@
 """The graph: what waits waits, what fails is named and tried once more, and nobody works twice in one folder."""
 
 import itertools
-import os
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from ardm.base.errors import InputError
@@ -75,26 +75,56 @@ def test_a_unit_that_fails_is_tried_once_more_named_with_its_reason_and_stops_on
     assert (tmp_path / "good").exists() and not (tmp_path / "waiting").exists()
 
 
-def test_the_second_caller_in_a_folder_is_told_and_an_interrupt_stops_what_runs(tmp_path):
-    """A child runs a unit that sleeps: a second call in its folder is refused, Ctrl-C ends both, a third call works."""
+@pytest.fixture
+def sleeping(tmp_path):
+    """A process that calls the graph, in ``tmp_path``, and that of its one unit, which sleeps."""
     code = "import sys; from pathlib import Path; from ardm.base.graph import Unit, run\n"
     code += "sleeper = Unit(kind='play', name='s', command=('sh', '-c', 'echo $$ >pid; exec sleep 300'), says='s')\n"
     code += "run([sleeper], Path(sys.argv[1]), jobs=1)"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(2, signal.SIG_DFL)
-    )
+
+    def hear():  # tests that run in the background have their children ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    caller = psutil.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL, preexec_fn=hear)
     pid = tmp_path / ".graph" / "pid"
-    end = time.monotonic() + 120
-    while not (pid.exists() and pid.read_text().strip()) and time.monotonic() < end:
+    assert wait_for(lambda: pid.exists() and pid.read_text().strip())
+    yield caller, psutil.Process(int(pid.read_text()))
+    if caller.is_running():
+        caller.kill()
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
         time.sleep(0.1)
+    return condition()
+
+
+def ended(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_the_second_caller_in_a_folder_is_told_and_an_interrupt_stops_what_runs(sleeping, tmp_path):
+    caller, sleeper = sleeping
     with pytest.raises(InputError, match="another call is at work in"):
         run([unit("other", "true")], tmp_path, jobs=1, say=lambda _: None)
-    sleeper = int(pid.read_text())
-    child.send_signal(signal.SIGINT)
-    assert child.wait(120) != 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(sleeper, 0)
+    caller.send_signal(signal.SIGINT)
+    assert caller.wait(120) != 0
+    assert ended(sleeper)
     run([unit("other", "true")], tmp_path, jobs=1, say=lambda _: None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_nothing_goes_on_when_its_caller_is_gone(number, sleeping):
+    """It was killed, or its terminal was closed."""
+    caller, sleeper = sleeping
+    snakemake = [child for child in caller.children() if "snakemake" in child.cmdline()]
+    assert len(snakemake) == 1
+    caller.send_signal(number)
+    assert wait_for(lambda: ended(sleeper) and ended(snakemake[0]), 60)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from tempfile import TemporaryFile
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError
 
-__all__ = ["Follower", "Unit", "UnitsFailed", "planned", "run", "time_left"]
+__all__ = ["Follower", "Unit", "UnitsFailed", "end_with_caller", "planned", "run", "time_left"]
 
 FOLDER, LOCK = ".graph", ".graph.lock"
 PLAN = "plan.json"
@@ -170,7 +171,13 @@ def _call(command: list[str], say: Callable[[str], None]) -> str:
     """Run Snakemake, saying each line; returns the last of what it complained about."""
     with TemporaryFile("w+", encoding="utf8") as complaints:
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True, env=_environment()
+            command,
+            stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however that happens
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            start_new_session=True,
+            env=_environment(),
         )
         try:
             assert child.stdout is not None
@@ -201,6 +208,19 @@ def _stop(child: subprocess.Popen) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
+
+
+def end_with_caller() -> None:
+    """In Snakemake's process: interrupt it and all that it runs when the process that called it is gone."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        for number in (signal.SIGINT, signal.SIGKILL):
+            os.killpg(os.getpgrp(), number)
+            time.sleep(PATIENCE)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _end(log: Path) -> str:
