@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -191,7 +191,7 @@ def book(*, jobs: int | None = None, why: bool = False) -> None:
         return execute(into=into, why=True)
     pages = Unit(kind="pages", name="pages", command=tuple(build), says="the pages")
     if not runs.execute_stale(found, into, jobs=jobs, then=[pages], say=partial(print, flush=True)):
-        sys.exit(subprocess.run(build, check=False).returncode)
+        os.execv(sys.executable, build)
     return print("_build/html/index.html")
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import vendor
+from filelock import FileLock, Timeout
 from identity import identity
 from vendor import BookError
 
@@ -255,6 +257,15 @@ def built_fingerprint(html: Path) -> str | None:
 
 def build(root: Path = ROOT) -> None:
     target = root / "_build"
+    target.mkdir(exist_ok=True)
+    try:
+        with FileLock(target / ".build.lock", timeout=0):
+            build_alone(root, target)
+    except Timeout as error:
+        raise BookError("another build is at work here: wait for its end") from error
+
+
+def build_alone(root: Path, target: Path) -> None:
     html, source, work = target / "html", target / "source", target / "book.new"
     vendor.vendor(root / "book" / "_static" / "vendor")
     mark = fingerprint(root)
@@ -282,10 +293,12 @@ def build(root: Path = ROOT) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # so that what was started ends too
     try:
         build()
-    except BookError as error:
-        for line in str(error).splitlines():
+    except (BookError, KeyboardInterrupt) as error:
+        for line in (str(error) or "it was interrupted").splitlines():
             print(f"book: {line}", file=sys.stderr)
         print("book: not built; an earlier book in _build/html, if any, is as it was.", file=sys.stderr)
         return 1

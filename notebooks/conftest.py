@@ -12,7 +12,8 @@ import inspect
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -45,9 +46,9 @@ if IPyNbCell is not None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The kernels are those of ``ardm execute``: this interpreter, and nobody's own settings."""
-    settings = ExitStack()
-    os.environ.update(settings.enter_context(own_settings()))
-    config.add_cleanup(settings.close)
+    folder = TemporaryDirectory(prefix="ardm-")
+    os.environ.update(own_settings(Path(folder.name)))
+    config.add_cleanup(folder.cleanup)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

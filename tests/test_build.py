@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import build as book
+import psutil
 import pytest
+from filelock import FileLock
 from gallery import Figure
+from processes import ended, wait_for
 from test_staging import notebook, printed, tree
 from vendor import BookError
 
@@ -206,3 +212,25 @@ def test_a_failed_check_leaves_the_earlier_book(project: Path) -> None:
     assert "# Index" in built(project).read_text()
     with pytest.raises(BookError, match="loaded from outside"):
         book.build(project)
+
+
+def test_the_second_of_two_builds_is_told(project: Path) -> None:
+    (project / "_build").mkdir(exist_ok=True)
+    with FileLock(project / "_build" / ".build.lock"), pytest.raises(BookError, match="another build is at work here"):
+        book.build(project)
+    book.build(project)
+    assert built(project).is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_what_a_stopped_build_has_started_ends_with_it(number: int) -> None:
+    code = "import build, subprocess, sys\n"
+    code += "build.build = lambda: subprocess.run(['sleep', '300'])\nsys.exit(build.main([]))"
+    run = psutil.Popen([sys.executable, "-c", code], cwd=Path(book.__file__).parent, stderr=subprocess.PIPE, text=True)
+    assert wait_for(run.children)
+    started = run.children()
+    run.send_signal(number)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert told.splitlines()[0] == "book: it was interrupted"
+    assert wait_for(lambda: ended(started[0]), 10)

@@ -4,10 +4,10 @@ import itertools
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from processes import ended, wait_for
 
 from ardm.base.errors import InputError
 from ardm.base.graph import Unit, UnitsFailed, run, time_left
@@ -91,20 +91,6 @@ def sleeping(tmp_path):
     yield caller, psutil.Process(int(pid.read_text()))
     if caller.is_running():
         caller.kill()
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.1)
-    return condition()
-
-
-def ended(process):
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_the_second_caller_in_a_folder_is_told_and_an_interrupt_stops_what_runs(sleeping, tmp_path):

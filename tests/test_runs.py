@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from processes import wait_for
 
 from ardm.base import provenance
 from ardm.base.errors import InputError
@@ -71,13 +71,6 @@ def kernels(folder: Path) -> list[int]:
 def hear_interrupts() -> None:
     """For a child of tests that run in the background, where a shell has them ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def wait_for(condition, seconds: float = 120) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return bool(condition())
 
 
 @pytest.fixture

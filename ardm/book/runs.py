@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ardm.base import graph
@@ -74,24 +75,20 @@ def execute(
     if output.resolve() == notebook.resolve():
         raise InputError(f"{output} is the notebook itself: choose another folder for the executed copy")
     check_writable(output)
-    part = output.with_name(f".{output.stem}.{os.getpid()}.part.ipynb")
-    told = output.with_name(f".{output.stem}.{os.getpid()}.reads")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
     failed.unlink(missing_ok=True)
     start = time.perf_counter()
-    try:
-        places = {"ARDM_FIGURES": output.resolve().parent / "figures", "ARDM_ROOT": root, "ARDM_READS": told.resolve()}
-        with own_settings() as settings, _environment(**{name: str(place) for name, place in places.items()}, **settings):
+    with TemporaryDirectory(prefix="ardm-", ignore_cleanup_errors=True) as scratch:
+        part, told = Path(scratch) / "part.ipynb", Path(scratch) / "reads"
+        places = {"ARDM_FIGURES": output.resolve().parent / "figures", "ARDM_ROOT": root, "ARDM_READS": told}
+        with _environment(**{name: str(place) for name, place in places.items()}, **own_settings(Path(scratch))):
             why = _run_cells(notebook, part, changed, progress, timeout)
         executed = steady(read_notebook(part))
         seconds = round(time.perf_counter() - start, 1)
         run = {**before, "reads": reads.digests(json.loads(told.read_text("utf8")) if told.is_file() else [], root)}
-        key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
-        executed["metadata"]["ardm"] = {"key": key, **run, "parameters": changed, "seconds": seconds}
-        write_notebook(executed, failed if why else output)
-    finally:
-        part.unlink(missing_ok=True)
-        told.unlink(missing_ok=True)
+    key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+    executed["metadata"]["ardm"] = {"key": key, **run, "parameters": changed, "seconds": seconds}
+    write_notebook(executed, failed if why else output)
     if why:
         raise RunFailed(f"{notebook.stem} failed in {why}; the notebook up to there is {failed}")
     return Result(notebook, output, key, seconds)

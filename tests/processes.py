@@ -1,0 +1,21 @@
+"""What tests of processes share."""
+
+import time
+
+import psutil
+
+
+def wait_for(condition, seconds=120):
+    """Whether the condition came to hold in so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return bool(condition())
+
+
+def ended(process):
+    """Whether it runs no more, though nobody may have asked how it ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
