@@ -177,9 +177,7 @@ def test_a_table_without_keys_is_stale(tmp_path):
     assert stale("final", tmp_path) == ["final.csv has no keys: it was made before cells had them"]
 
 
-OLDER = pytest.mark.xfail(strict=True, reason="made before cells had keys; the chapters say so until it is made again")
-NAMES = [name for name in ("arena", "final", "scale", "ablations") if (RESULTS / f"{name}.csv").is_file()]
-TABLES = [pytest.param(name, marks=OLDER) if name == "scale" else name for name in NAMES]
+TABLES = [name for name in ("arena", "final", "scale", "ablations") if (RESULTS / f"{name}.csv").is_file()]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -213,7 +211,7 @@ def test_a_published_table_is_that_of_its_profile_and_whole(name):
     assert sum(one["cells"] for one in made_by) == len(table) and all(one["commit"] != "unknown" for one in made_by)
 
 
-@pytest.mark.skipif("arena" not in NAMES, reason="no published tables here")
+@pytest.mark.skipif("arena" not in TABLES, reason="no published tables here")
 def test_the_best_setting_is_played():
     played, tuning, key = read(), read("tuning"), ["task", "rule", "nfe"]
     chosen = played.dropna(subset="knobs").groupby(key)["knobs"].first()
