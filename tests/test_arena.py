@@ -202,6 +202,23 @@ def test_a_gpu_trains_while_the_cores_play_small_models(tmp_path, monkeypatch):
 # What a table says -------------------------------------------------------------------------------------------------------
 
 
+def test_a_cell_that_was_cut_off_is_made_again_and_one_that_is_another_is_named(played, tmp_path):
+    settings, folder, _ = played
+    shutil.copytree(folder, tmp_path / "copy")
+    place = Place(tmp_path / "copy", tmp_path / "copy" / "models")
+    one, other = Arena(settings, place).cells()[:2]
+    whole, said = place.kept(one), []
+    for cut in ("", json.dumps(whole)[:99]):
+        place.file(one).write_text(cut)
+        assert not place.has(one) and place.has(other)
+    arena(settings, place.folder, jobs=1, say=said.append)
+    assert len(said) == 1 and {**place.kept(one)["result"], "seconds": 0} == {**whole["result"], "seconds": 0}
+    for wrong, why in ((place.file(other).read_text(), "it is that of"), ("[]\n", "TypeError"), ("{\n", "JSONDecodeError")):
+        place.file(one).write_text(wrong)
+        with pytest.raises(InputError, match=rf"{place.file(one).name} is damaged \({why}.*remove it"):
+            place.kept(one)
+
+
 def test_only_whole_tables_of_their_profile_are_published(played, tmp_path, monkeypatch):
     settings, folder, _ = played
     book = tmp_path / "book"

@@ -164,6 +164,15 @@ def test_a_missing_table_says_how_to_make_it(tmp_path):
             facts(tmp_path, name)
 
 
+@pytest.mark.parametrize(("file", "content"), [("scale.csv", ""), ("scale.json", ""), ("scale.json", '{"settings"')])
+def test_a_damaged_table_is_named_with_the_command_that_makes_it(file, content, tmp_path):
+    TABLE.to_csv(tmp_path / "scale.csv", index=False)
+    (tmp_path / "scale.json").write_text("{}")
+    (tmp_path / file).write_text(content)
+    with pytest.raises(InputError, match=rf"{file} is damaged .*`ardm arena --profile scale`"):
+        stale("scale", tmp_path)
+
+
 def test_tables_are_read_by_name(tmp_path):
     TABLE.to_csv(tmp_path / "scale.csv", index=False)
     (tmp_path / "scale.json").write_text('{"settings": {"seeds": 2}}')

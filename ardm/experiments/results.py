@@ -59,21 +59,33 @@ def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
         import pandas as pd
     except ImportError as error:
         raise InputError("tables need pandas: pip install 'ardm[book]'") from error
-    return pd.read_csv(_published(f"{name}.csv", folder), dtype={"outcomes": str, "start": str, "key": str})
+    path = _published(f"{name}.csv", folder)
+    try:
+        return pd.read_csv(path, dtype={"outcomes": str, "start": str, "key": str})
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): {_how(name)}") from error
 
 
 def facts(folder: Path = RESULTS, name: str = "arena") -> dict:
     """What made a table: settings, seconds, provenance. It has the table's name; that of ``tuning`` is the arena's."""
-    return json.loads(_published(f"{name}.json", folder).read_text())
+    path = _published(f"{name}.json", folder)
+    try:
+        return json.loads(path.read_text("utf8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): {_how(name)}") from error
 
 
 def _published(file: str, folder: Path) -> Path:
     path = folder / file
     if not path.is_file():
-        profile = PROFILE_OF.get(path.stem)
-        make = f"ardm arena --profile {profile}" if profile else "make ablations PROFILE=paper"
-        raise InputError(f"no {file} in {folder.name}/: make it with `{make}` and take it over with `ardm publish`")
+        raise InputError(f"no {file} in {folder.name}/: {_how(path.stem)}")
     return path
+
+
+def _how(name: str) -> str:
+    profile = PROFILE_OF.get(name)
+    make = f"ardm arena --profile {profile}" if profile else "make ablations PROFILE=paper"
+    return f"make it with `{make}` and take it over with `ardm publish`"
 
 
 def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:

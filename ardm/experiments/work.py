@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -66,10 +67,21 @@ class Place:
         return self.store.file(job.made) if isinstance(job, Training) else job.file(self.folder / "cells")
 
     def has(self, job: Job) -> bool:
-        return self.file(job).is_file()
+        """Whether its file is there, and to its end: one that was cut off is made again."""
+        path = self.file(job)
+        return path.is_file() and (isinstance(job, Training) or _last_byte(path) == b"\n")
 
     def kept(self, job: Played) -> Kept:
-        return json.loads(self.file(job).read_text("utf8"))
+        """What is kept of the job; ``InputError`` when its file holds anything else."""
+        path = self.file(job)
+        try:
+            kept = json.loads(path.read_text("utf8"))
+            if kept["key"] == job.key:
+                return kept
+            why = f"it is that of {kept['key']}"
+        except (ValueError, TypeError, KeyError) as error:
+            why = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is damaged ({why}): remove it, and the same command makes it again")
 
     def do(self, job: Job) -> Any:
         """What comes out of the job. A store keeps what is trained; nothing else is kept."""
@@ -86,6 +98,12 @@ class Place:
         """Write a result with all that decided and made it, whole or not at all."""
         kept = {"key": job.key, "result": result, "made": job.made, "seconds": round(seconds, 3), "provenance": provenance()}
         write_whole(self.file(job), json.dumps(kept, ensure_ascii=False) + "\n")
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-min(1, path.stat().st_size), os.SEEK_END)
+        return file.read()
 
 
 @dataclass(frozen=True, kw_only=True)
