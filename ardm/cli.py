@@ -17,17 +17,19 @@ from cyclopts import App, CycloptsError, Parameter, Token
 from ardm import __version__
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError, check_choice
-from ardm.base.graph import Unit, UnitsFailed
+from ardm.base.graph import Unit, UnitsFailed, alone
 from ardm.base.provenance import provenance
 from ardm.book import library, runs
 from ardm.book.parameters import non_default, parse_assignments, read_parameters, schema
 
 if TYPE_CHECKING:
+    from ardm.book.parameters import Parameter as Declared
     from ardm.experiments.work import Experiment, Place
 
 __all__ = ["main"]
 
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+SUMMARY = "run.json"
 
 app = App(
     name="ardm",
@@ -70,15 +72,25 @@ def _split(kind: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
     """The items of ``4,8`` or ``a, b``, each of the type that the tuple ``kind`` names."""
     item = get_args(kind)[0]
     words = [word.strip() for token in tokens for word in token.value.split(",") if word.strip()]
+    if not words:
+        raise ValueError("it is empty: name at least one, or leave the option out")
     for word in words:
         if item is int and not word.isdecimal():
             raise ValueError(f"{word!r} is no whole number: separate them by commas, such as 4,8,16")
     return tuple(map(item, words))
 
 
+def _named(kind: type[Path], tokens: Sequence[Token]) -> Path:
+    """A path that has a name: an empty one would be the folder of the call."""
+    if not tokens[0].value:
+        raise ValueError("it is empty: name a folder, or leave the option out")
+    return kind(tokens[0].value)
+
+
 COMMAS = Parameter(converter=_split, n_tokens=1)
 Words = Annotated[tuple[str, ...], COMMAS]
 Numbers = Annotated[tuple[int, ...], COMMAS]
+Folder = Annotated[Path, Parameter(converter=_named, n_tokens=1)]
 
 
 # Subcommands -------------------------------------------------------------------------------------------------------------
@@ -90,7 +102,7 @@ def run(
     /,
     *,
     assignments: Annotated[tuple[str, ...], Parameter("-p", show_default=False)] = (),
-    out: Path | None = None,
+    out: Folder | None = None,
     html: bool = False,
 ) -> None:
     """Run one notebook with parameters of your own.
@@ -106,25 +118,39 @@ def run(
     values = parse_assignments(declared, assignments, path.stem)
     changed = non_default(declared, values)
     folder = out or library.here(runs.project_root(path) / "runs" / path.stem / library.folder_name(changed))
-    output, summary = folder / f"{path.stem}.ipynb", folder / "run.json"
-    check_writable(output)
+    check_writable(folder / SUMMARY)
+    with alone(folder):
+        _run(path, declared, values, folder, html=html)
+
+
+def _run(notebook: Path, declared: Sequence[Declared], values: dict[str, Any], folder: Path, *, html: bool) -> None:
+    output, summary = folder / f"{notebook.stem}.ipynb", folder / SUMMARY
+    if (held := _notebook_of(summary)) not in (None, notebook.stem):
+        raise InputError(f"{folder} holds a run of {held}: choose another folder with --out")
     summary.unlink(missing_ok=True)  # its presence says that the run is whole
-    result = runs.execute(path, output, values)
+    result = runs.execute(notebook, output, values)
     print(output)
     if html:
         from ardm.book.html import page
 
-        write_whole(output.with_suffix(".html"), page(output, path))
+        write_whole(output.with_suffix(".html"), page(output, notebook))
         print(output.with_suffix(".html"))
     made = {
-        "notebook": path.stem,
+        "notebook": notebook.stem,
         "parameters": {parameter.name: parameter.default for parameter in declared} | values,
-        "changed": changed,
+        "changed": non_default(declared, values),
         "key": result.key,
         "provenance": provenance(),
         "seconds": result.seconds,
     }
     write_whole(summary, json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+
+
+def _notebook_of(summary: Path) -> str | None:
+    try:
+        return json.loads(summary.read_text("utf8"))["notebook"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 @app.command
@@ -153,7 +179,7 @@ def parameters(notebook: str, /, *, as_schema: Annotated[bool, Parameter("--sche
 @app.command
 def execute(
     *notebooks: str,
-    into: Path | None = None,
+    into: Folder | None = None,
     jobs: int | None = None,
     force: bool = False,
     why: bool = False,
@@ -207,7 +233,7 @@ def execute_one(notebook: Path, output: Path, /) -> None:
 
 
 @app.command
-def record(*notebooks: str, copies: Annotated[Path | None, Parameter("--from")] = None) -> None:
+def record(*notebooks: str, copies: Annotated[Path | None, Parameter("--from", converter=_named, n_tokens=1)] = None) -> None:
     """Copy the executed outputs into the stored notebooks.
 
     Args:
@@ -221,7 +247,7 @@ def record(*notebooks: str, copies: Annotated[Path | None, Parameter("--from")] 
 
 
 @app.command
-def train(name: str, /, *, out: Path | None = None) -> None:
+def train(name: str, /, *, out: Folder | None = None) -> None:
     """Train a published denoiser or its gate again.
 
     Args:
@@ -237,7 +263,7 @@ def train(name: str, /, *, out: Path | None = None) -> None:
 
 
 @app.command
-def export(name: str, /, *, out: Path | None = None) -> None:
+def export(name: str, /, *, out: Folder | None = None) -> None:
     """Write a published denoiser and its gate as ONNX graphs.
 
     Args:
@@ -297,7 +323,7 @@ def arena(
     profile: str = "small",
     changes: Annotated[Changes | None, Parameter("*")] = None,
     doing: Annotated[Doing | None, Parameter("*")] = None,
-    out: Path | None = None,
+    out: Folder | None = None,
 ) -> None:
     """Play every rule on every task at equal calls and write tidy tables; resumable.
 
@@ -320,7 +346,7 @@ def ablations(
     axes: Words = (),
     changes: Annotated[Changes | None, Parameter("*")] = None,
     doing: Annotated[Doing | None, Parameter("*")] = None,
-    out: Path | None = None,
+    out: Folder | None = None,
 ) -> None:
     """Change one thing of the gate at a time and write tidy tables; resumable.
 

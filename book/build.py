@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import vendor
-from filelock import FileLock, Timeout
 from identity import identity
 from vendor import BookError
 
+from ardm.base.errors import InputError
+from ardm.base.graph import alone
 from ardm.base.provenance import machine
 
 if TYPE_CHECKING:
@@ -258,11 +259,8 @@ def built_fingerprint(html: Path) -> str | None:
 def build(root: Path = ROOT) -> None:
     target = root / "_build"
     target.mkdir(exist_ok=True)
-    try:
-        with FileLock(target / ".build.lock", timeout=0):
-            build_alone(root, target)
-    except Timeout as error:
-        raise BookError("another build is at work here: wait for its end") from error
+    with alone(target):
+        build_alone(root, target)
 
 
 def build_alone(root: Path, target: Path) -> None:
@@ -297,7 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)  # so that what was started ends too
     try:
         build()
-    except (BookError, KeyboardInterrupt) as error:
+    except (BookError, InputError, KeyboardInterrupt) as error:
         for line in (str(error) or "it was interrupted").splitlines():
             print(f"book: {line}", file=sys.stderr)
         print("book: not built; an earlier book in _build/html, if any, is as it was.", file=sys.stderr)

@@ -11,11 +11,13 @@ from pathlib import Path
 import build as book
 import psutil
 import pytest
-from filelock import FileLock
 from gallery import Figure
 from processes import ended, wait_for
 from test_staging import notebook, printed, tree
 from vendor import BookError
+
+from ardm.base.errors import InputError
+from ardm.base.graph import alone
 
 
 @pytest.fixture
@@ -216,7 +218,7 @@ def test_a_failed_check_leaves_the_earlier_book(project: Path) -> None:
 
 def test_the_second_of_two_builds_is_told(project: Path) -> None:
     (project / "_build").mkdir(exist_ok=True)
-    with FileLock(project / "_build" / ".build.lock"), pytest.raises(BookError, match="another build is at work here"):
+    with alone(project / "_build"), pytest.raises(InputError, match="another call is at work in"):
         book.build(project)
     book.build(project)
     assert built(project).is_file()
@@ -224,7 +226,8 @@ def test_the_second_of_two_builds_is_told(project: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_what_a_stopped_build_has_started_ends_with_it(number: int) -> None:
-    code = "import build, subprocess, sys\n"
+    code = "import build, signal, subprocess, sys\n"
+    code += "signal.signal(2, signal.default_int_handler)\n"  # what runs in the background is started deaf to Ctrl-C
     code += "build.build = lambda: subprocess.run(['sleep', '300'])\nsys.exit(build.main([]))"
     run = psutil.Popen([sys.executable, "-c", code], cwd=Path(book.__file__).parent, stderr=subprocess.PIPE, text=True)
     assert wait_for(run.children)

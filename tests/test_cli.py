@@ -15,7 +15,7 @@ import pytest
 from test_runs import SLEEP, files, hear_interrupts, kernels, make_project, text_of, wait_for, write
 
 from ardm import InputError
-from ardm.base.graph import UnitsFailed
+from ardm.base.graph import UnitsFailed, alone
 from ardm.book import library, runs
 from ardm.cli import main
 from ardm.experiments import published
@@ -157,21 +157,40 @@ def test_help_names_every_profile_of_the_arena(capsys):
 def test_the_options_of_the_arena_change_its_profile(notebooks, capsys, monkeypatch):
     played = []
 
-    def run(self, *, jobs, on, say):
+    def run(self, *, jobs=None, on=None, gpus=None, say):
         say("one cell")
-        played.append((self.settings, self.place.folder, self.place.models, jobs, on))
+        played.append((self.settings, self.place.folder, self.place.models, jobs, on, gpus))
         return self.place.folder / "arena.csv"
 
     monkeypatch.setattr(Arena, "run", run)
     assert main(["arena"]) == 0
     words = ["--profile", "paper", "--task", "agreement", "--nfe", "4,8", "--tuning", "0", "--jobs", "2", "--out", "x"]
-    assert main(["arena", *words, "--on", "slurm"]) == 0
+    assert main(["arena", *words, "--on", "slurm", "--gpus", "3"]) == 0
     changed = dataclasses.replace(PROFILES["paper"], tasks=("agreement",), nfe=(4, 8), tuning=0)
-    first = PROFILES["small"], Path("../runs/arena"), Path("../runs/models"), None, None
-    assert played == [first, (changed, Path("x"), Path("models"), 2, "slurm")]  # models lie beside the folder of the tables
+    first = PROFILES["small"], Path("../runs/arena"), Path("../runs/models"), None, None, None
+    assert played == [first, (changed, Path("x"), Path("models"), 2, "slurm", 3)]  # models lie beside the folder of the tables
     out, err = capsys.readouterr()
     assert out.split() == ["../runs/arena/arena.csv", "x/arena.csv"]
     assert err == "one cell\none cell\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "05", "--out", ""], ["arena", "--tasks", ""], ["arena", "--out", ""], ["record", "--from", ""]]
+)
+def test_an_empty_value_is_refused(notebooks, capsys, words):
+    assert main(words) == 2
+    assert "it is empty: name" in capsys.readouterr().err
+
+
+def test_a_folder_holds_one_run_at_a_time_and_of_one_notebook(notebooks, tmp_path, capsys):
+    write(notebooks / "05_training.ipynb", "1")
+    with alone(tmp_path / "out"):
+        assert main(["run", "05", "--out", str(tmp_path / "out")]) == 2
+    assert "another call is at work in" in capsys.readouterr().err
+    (tmp_path / "out" / "run.json").write_text('{"notebook": "06_other"}')
+    assert main(["run", "05", "--out", str(tmp_path / "out")]) == 2
+    assert "holds a run of 06_other: choose another folder" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "run.json").read_text()) == {"notebook": "06_other"}
 
 
 def test_units_that_failed_are_status_1(notebooks, capsys, monkeypatch):

@@ -26,7 +26,7 @@ from tempfile import TemporaryFile
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError
 
-__all__ = ["Follower", "Unit", "UnitsFailed", "end_with_caller", "planned", "run", "time_left"]
+__all__ = ["Follower", "Unit", "UnitsFailed", "alone", "end_with_caller", "planned", "run", "time_left"]
 
 FOLDER, LOCK = ".graph", ".graph.lock"
 PLAN = "plan.json"
@@ -105,7 +105,7 @@ def run(
         units = [replace(unit, gpu=0) for unit in units]
     _snakemake_is_here()
     check_writable(folder / LOCK)
-    with _alone(folder):
+    with alone(folder):
         graph = folder / FOLDER
         shutil.rmtree(graph, ignore_errors=True)
         graph.mkdir()
@@ -152,7 +152,7 @@ def _snakemake_is_here() -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Nobody else works in the folder meanwhile. The lock goes with its process, however that ends."""
     from filelock import FileLock, Timeout
 
