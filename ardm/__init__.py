@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ardm.base import __version__ as __version__
+
 if TYPE_CHECKING:
     from ardm.base.errors import InputError
     from ardm.experiments.published import load_denoiser, load_gate
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from ardm.method.selection import Selection
     from ardm.method.types import Action, Denoiser, Prediction, Rule, Step
     from ardm.worlds.corpora import open_corpus
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Action",

@@ -7,7 +7,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from ardm import __version__
+from ardm.base import __version__
 
 __all__ = ["commit", "cores", "machine", "print_provenance", "provenance", "provenance_line"]
 
