@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import ardm
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
@@ -117,4 +119,4 @@ def test_the_version_is_the_same_everywhere() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert citation["version"] == PROJECT["version"]
     assert f"## {PROJECT['version']} - {citation['date-released']}" in changelog
-    assert f'__version__ = "{PROJECT["version"]}"' in (ROOT / "ardm" / "__init__.py").read_text()
+    assert ardm.__version__ == PROJECT["version"]
