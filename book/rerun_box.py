@@ -80,15 +80,14 @@ def in_colab(notebook: dict, repository: str, commit: str) -> dict:
 
     It is installed as a whole, not as a link to its sources: a link is read when Python starts, and the kernel runs already.
     """
+    checkout = f"!git -C ardm-book checkout --quiet {commit.removesuffix('+changes')}"
     lines = [
         f"!git clone --quiet --filter=blob:none https://github.com/{repository} ardm-book",
-        f"!git -C ardm-book checkout --quiet {commit.removesuffix('+changes')}",
+        *([checkout] if commit != "unknown" else []),  # without git here: the newest
         "%cd ardm-book/notebooks",
         "%pip install --quiet --no-deps ..",
         "%pip install --quiet pooch safetensors",
     ]
-    if commit == "unknown":  # no git here: the newest
-        del lines[1]
     cell = {
         "cell_type": "code",
         "execution_count": None,

@@ -1,5 +1,6 @@
 """What tests of processes share."""
 
+import signal
 import time
 
 import psutil
@@ -19,3 +20,8 @@ def ended(process):
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def hear_interrupts():
+    """For a child of tests that run in the background, where a shell has them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

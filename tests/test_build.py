@@ -12,7 +12,7 @@ import build as book
 import psutil
 import pytest
 from gallery import Figure
-from processes import ended, wait_for
+from processes import ended, hear_interrupts, wait_for
 from test_staging import notebook, printed, tree
 from vendor import BookError
 
@@ -226,10 +226,15 @@ def test_the_second_of_two_builds_is_told(project: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_what_a_stopped_build_has_started_ends_with_it(number: int) -> None:
-    code = "import build, signal, subprocess, sys\n"
-    code += "signal.signal(2, signal.default_int_handler)\n"  # what runs in the background is started deaf to Ctrl-C
+    code = "import build, subprocess, sys\n"
     code += "build.build = lambda: subprocess.run(['sleep', '300'])\nsys.exit(build.main([]))"
-    run = psutil.Popen([sys.executable, "-c", code], cwd=Path(book.__file__).parent, stderr=subprocess.PIPE, text=True)
+    run = psutil.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(book.__file__).parent,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_interrupts,
+    )
     assert wait_for(run.children)
     started = run.children()
     run.send_signal(number)

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_runs import SLEEP, files, hear_interrupts, kernels, make_project, text_of, wait_for, write
+from processes import hear_interrupts, wait_for
+from test_runs import SLEEP, files, kernels, make_project, text_of, write
 
 from ardm import InputError
 from ardm.base.graph import UnitsFailed, alone

@@ -14,6 +14,7 @@ import rerun_box
 from nbclient import NotebookClient
 
 from ardm.base.provenance import commit
+from ardm.book.kernel import NAME, own_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,15 +36,8 @@ def python(tmp_path: Path) -> Path:
 @pytest.mark.skipif(commit(ROOT) == "unknown", reason="no git repository to clone from")
 def test_a_chapter_runs_in_colab(python, tmp_path, monkeypatch):
     """With the project cloned from here, and no package index."""
-    kernel = {
-        "argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": "",
-        "language": "python",
-    }
-    (tmp_path / "kernels" / "python3").mkdir(parents=True)
-    (tmp_path / "kernels" / "python3" / "kernel.json").write_text(json.dumps(kernel))
     for name, value in {
-        "JUPYTER_PATH": tmp_path,
+        **own_settings(tmp_path, str(python)),
         "GIT_CONFIG_COUNT": 1,
         "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
         "GIT_CONFIG_VALUE_0": "https://github.com/me/gates",
@@ -53,7 +47,7 @@ def test_a_chapter_runs_in_colab(python, tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(value))
     chapter = json.loads((ROOT / "notebooks" / "01_entropy.ipynb").read_text("utf8"))
     copy = nbformat.reads(json.dumps(rerun_box.in_colab(chapter, "me/gates", commit(ROOT))), 4)
-    ran = NotebookClient(copy, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    ran = NotebookClient(copy, kernel_name=NAME, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     told = [output.text for cell in ran.cells[1:] for output in cell.get("outputs", ()) if output.output_type == "stream"]
     stored = [
         "".join(output["text"])

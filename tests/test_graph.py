@@ -7,7 +7,7 @@ import sys
 
 import psutil
 import pytest
-from processes import ended, wait_for
+from processes import ended, hear_interrupts, wait_for
 
 from ardm.base.errors import InputError
 from ardm.base.graph import Unit, UnitsFailed, run, time_left
@@ -82,10 +82,7 @@ def sleeping(tmp_path):
     code += "sleeper = Unit(kind='play', name='s', command=('sh', '-c', 'echo $$ >pid; exec sleep 300'), says='s')\n"
     code += "run([sleeper], Path(sys.argv[1]), jobs=1)"
 
-    def hear():  # tests that run in the background have their children ignore Ctrl-C
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    caller = psutil.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL, preexec_fn=hear)
+    caller = psutil.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL, preexec_fn=hear_interrupts)
     pid = tmp_path / ".graph" / "pid"
     assert wait_for(lambda: pid.exists() and pid.read_text().strip())
     yield caller, psutil.Process(int(pid.read_text()))

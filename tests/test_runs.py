@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from processes import wait_for
+from processes import hear_interrupts, wait_for
 
 from ardm.base import provenance
 from ardm.base.errors import InputError
@@ -66,11 +66,6 @@ def kernels(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def hear_interrupts() -> None:
-    """For a child of tests that run in the background, where a shell has them ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ NAME = "python3"
 LAUNCH = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
 
 
-def own_settings(folder: Path) -> dict[str, str]:
-    """The variables of a process that starts kernels of this name; what they name is put into ``folder``."""
+def own_settings(folder: Path, python: str = sys.executable) -> dict[str, str]:
+    """The variables of a process that starts kernels of ``python``; what they name is put into ``folder``."""
     kernel, settings = folder / "kernels" / NAME, folder / "matplotlibrc"
     kernel.mkdir(parents=True)
-    spec = {"argv": [sys.executable, *LAUNCH], "display_name": "Python 3 (ipykernel)", "language": "python"}
+    spec = {"argv": [python, *LAUNCH], "display_name": "Python 3 (ipykernel)", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec), "utf8")
     settings.touch()
     return {

@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
+from processes import wait_for
 
 CONFIGURATION = Path("/etc/slurm/slurm.conf")  # where what runs inside a job looks for it
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
@@ -72,7 +73,7 @@ PartitionName=all Nodes=localhost Default=YES State=UP
     try:
         for daemon in daemons:
             subprocess.run([shutil.which(daemon[0], path=search), *daemon[1:]], check=True)
-        until(lambda: "idle" in said("sinfo", "--noheader", "--format=%T"), 30, "the node is not idle")
+        assert wait_for(lambda: "idle" in said("sinfo", "--noheader", "--format=%T"), 30), "the node is not idle"
         yield
     finally:
         for name in ("slurmd", "slurmctld", "munged"):
@@ -84,13 +85,6 @@ PartitionName=all Nodes=localhost Default=YES State=UP
 
 def said(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
-def until(holds: Callable[[], object], seconds: float, why: str) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, why
-        time.sleep(0.2)
 
 
 def arena(folder: Path, *how: str) -> subprocess.Popen:
@@ -112,7 +106,7 @@ def test_an_arena_is_on_slurm_what_it_is_here_though_a_job_is_killed(cluster: No
     assert arena(here, *small, "--jobs", "2").wait() == 0
 
     run = arena(there, *small, "--on", str(profile))
-    until(lambda: running() or run.poll() is not None, 120, "no job was started")
+    assert wait_for(lambda: running() or run.poll() is not None, 120), "no job was started"
     time.sleep(2)  # it is at work
     subprocess.run(["scancel", "--signal=KILL", "--full", running()[0]], check=True)
     out, told = run.communicate(timeout=900)
@@ -133,10 +127,12 @@ def test_an_interrupted_run_leaves_no_job_behind_and_goes_on(cluster: None, tmp_
     (profile / "config.yaml").write_text(PROFILE)
     few = ("--tasks", "parity", "--rules", "one-way", "--seeds", "2", "--count", "8", "--on", str(profile))
     run = arena(folder, *few)
-    until(lambda: " R" in said("squeue", "--noheader", "--format=%i %t"), 120, "no job was started")
+    assert wait_for(lambda: " R" in said("squeue", "--noheader", "--format=%i %t"), 120), "no job was started"
     run.send_signal(2)
     assert run.wait(60) != 0
-    until(lambda: not re.search(r" (R|PD)$", said("squeue", "--noheader", "--format=%i %t"), re.MULTILINE), 60, "jobs go on")
+    assert wait_for(lambda: not re.search(r" (R|PD)$", said("squeue", "--noheader", "--format=%i %t"), re.MULTILINE), 60), (
+        "jobs go on"
+    )
     run = arena(folder, *few)
     _, told = run.communicate(timeout=900)
     assert run.returncode == 0, told
