@@ -295,11 +295,16 @@ READING = (
 """Modules of the method in an order in which each needs only those before it."""
 
 
+def parsed(module: str, root: Path) -> ast.Module:
+    """The code of a module or of a package's own file."""
+    path = root.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(file.read_text("utf8"))
+
+
 def first_sentence(module: str, root: Path) -> str:
     """What a module says of itself in the first sentence of its docstring, as Markdown."""
-    path = root.joinpath(*f"{PACKAGE}.{module}".split("."))
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return sentence(ast.get_docstring(ast.parse(file.read_text("utf8"))) or "")
+    return sentence(ast.get_docstring(parsed(f"{PACKAGE}.{module}", root)) or "")
 
 
 def sentence(said: str) -> str:
@@ -324,16 +329,22 @@ def wings(code: Structure, root: Path) -> str:
     return "\n".join(["| Wing | What it is |", "|---|---|", *rows])
 
 
+def names_of(code: ast.Module) -> list[str]:
+    """What a module says it offers: its ``__all__``, sorted."""
+    offered = next(node for node in code.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+    return sorted(ast.literal_eval(offered.value))
+
+
 def nouns(root: Path) -> str:
     """A table of what the package offers by short names: where each is defined, and what it says of itself."""
     table = ["| Name | Defined in | What it is |", "|---|---|---|"]
-    tree = ast.parse((root / PACKAGE / "__init__.py").read_text("utf8"))
-    homes = {alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    for name, module in sorted(homes.items()):
-        if module.startswith(f"{PACKAGE}."):
-            file = root.joinpath(*module.split(".")).with_suffix(".py")
-            node = next(node for node in ast.parse(file.read_text("utf8")).body if getattr(node, "name", "") == name)
-            table += [f"| {{py:obj}}`{name} <{module}.{name}>` | `{module}` | {sentence(ast.get_docstring(node) or '')} |"]
+    code = parsed(PACKAGE, root)
+    imports = [node for node in ast.walk(code) if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: f"{node.module}" for node in imports for alias in node.names}
+    for name in names_of(code):
+        module = homes[name]
+        node = next(node for node in parsed(module, root).body if getattr(node, "name", "") == name)
+        table += [f"| {{py:obj}}`{name} <{module}.{name}>` | `{module}` | {sentence(ast.get_docstring(node) or '')} |"]
     return "\n".join(table)
 
 

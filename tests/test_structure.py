@@ -88,6 +88,11 @@ def test_the_core_needs_torch_numpy_scipy_safetensors_and_tqdm_alone():
     without(EXTRAS, "\n".join(f"import {name}" for name in CORE))
 
 
+def test_the_page_lists_what_the_package_offers():
+    rows = structure.nouns(ROOT).splitlines()[2:]
+    assert [re.search(r"`(\w+) <", row).group(1) for row in rows] == sorted(importlib.import_module("ardm").__all__)
+
+
 def test_the_nouns_need_no_more_than_the_core():
     without(EXTRAS, "import ardm\nfor name in ardm.__all__: getattr(ardm, name)")
 
