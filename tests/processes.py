@@ -23,5 +23,6 @@ def ended(process):
 
 
 def hear_interrupts():
-    """For a child of tests that run in the background, where a shell has them ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """For a child of tests that run in the background, where a shell has them ignore Ctrl-C, and ``nohup`` a closed terminal."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -304,7 +304,7 @@ def test_a_table_says_of_which_code_and_machines_its_cells_are_and_what_all_of_i
         path = next(p for p, k in kept.items() if k["made"]["rule"] == wanted and ("tuners" in k["made"]) == (kind is Search))
         told = kept[path]
         told["provenance"]["commit"], told["seconds"] = "0123456789ab", 3600.0
-        path.write_text(json.dumps(told))
+        path.write_text(json.dumps(told) + "\n")
     arena(settings, folder, jobs=1, say=lambda _: None)
     after = json.loads((folder / "arena.json").read_text())
     counts = {one["commit"]: (one["cells"], one["searches"]) for one in after["provenance"]}
