@@ -18,7 +18,7 @@ from ardm import __version__
 from ardm.base.atomic import check_writable, write_whole
 from ardm.base.errors import InputError, check_choice
 from ardm.base.graph import Unit, UnitsFailed, alone
-from ardm.base.provenance import provenance
+from ardm.base.provenance import missing, provenance
 from ardm.book import library, runs
 from ardm.book.parameters import non_default, parse_assignments, read_parameters, schema
 
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0, 1 failed run, 2 bad input, 130 interrupted."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        _check_text(sys.argv[1:] if arguments is None else arguments)
         app(arguments)
     except (InputError, CycloptsError) as error:
         return _refuse(str(error), BAD_INPUT)
@@ -63,9 +64,22 @@ def _terminated(*_: Any) -> NoReturn:
     sys.exit(TERMINATED)  # leave as Ctrl-C does: kernels stopped, no half file
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise ``InputError`` for an argument with bytes that are no text: no notebook and no summary could hold it."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise InputError(f"the argument {argument!r} has bytes that are no UTF-8: write it in UTF-8")
+
+
 def _refuse(message: str, status: int) -> int:
     print(f"ardm: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _tell(line: str) -> None:
+    """Say the line beside the results, if there is one."""
+    if line:
+        print(f"ardm: {line}", file=sys.stderr, flush=True)
 
 
 def _split(kind: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
@@ -127,6 +141,7 @@ def _run(notebook: Path, declared: Sequence[Declared], values: dict[str, Any], f
     output, summary = folder / f"{notebook.stem}.ipynb", folder / SUMMARY
     if (held := _notebook_of(summary)) not in (None, notebook.stem):
         raise InputError(f"{folder} holds a run of {held}: choose another folder with --out")
+    _tell(missing())
     summary.unlink(missing_ok=True)  # its presence says that the run is whole
     result = runs.execute(notebook, output, values)
     print(output)
@@ -241,8 +256,7 @@ def record(*notebooks: str, copies: Annotated[Path | None, Parameter("--from", c
         copies: folder of the executed copies (default: _build/executed)
     """
     found = library.several(notebooks)
-    for notebook in found:
-        runs.record((copies or library.copies(found)) / f"{notebook.stem}.ipynb", notebook)
+    runs.record_all(runs.copies_of(found, copies or library.copies(found)))
     print(f"recorded the outputs of {len(found)} notebooks")
 
 
@@ -256,9 +270,11 @@ def train(name: str, /, *, out: Folder | None = None) -> None:
     """
     from ardm.base.devices import pick_device  # torch takes a second: only where it is needed
     from ardm.base.resources import MODELS
-    from ardm.experiments.published import publish
+    from ardm.experiments.published import check_name, publish
 
-    print(f"training {name} on {pick_device()}", file=sys.stderr)
+    check_name(name, gates=True)
+    _tell(missing())
+    _tell(f"training {name} on {pick_device()}")
     print(publish(name, out or library.here(MODELS)))
 
 
@@ -267,7 +283,7 @@ def export(name: str, /, *, out: Folder | None = None) -> None:
     """Write a published denoiser and its gate as ONNX graphs.
 
     Args:
-        name: as for train
+        name: agreement, tinyshakespeare, text8, sudoku9 or toy
         out: folder of the graphs (default: ardm/data/models)
     """
     from ardm.base.resources import MODELS
@@ -387,6 +403,8 @@ def _place(folder: Path) -> Place:
 
 def _make(experiment: Experiment, *, dry_run: bool = False, **how: Any) -> bool:
     """Make the tables, or list what that would do; whether they were made."""
+    _tell(f"looking for what is missing of {experiment.settings.seeds} trainings")  # of many it takes long
+    _tell(missing() if not dry_run else "")
     if dry_run:
         open_ = experiment.open()
         for batch in open_:

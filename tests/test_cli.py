@@ -74,6 +74,21 @@ def test_bad_parameters_are_one_line_with_status_2_and_nothing_runs(notebooks):
         (["walk"], 'unknown command "walk". Available commands: run, '),
         (["execute", "--jobs", "two"], 'invalid value for --jobs: unable to convert "two" into int'),
         (["arena", "--nfe", "4,x"], "--nfe: 'x' is no whole number: separate them by commas, such as 4,8,16"),
+        (["arena", "--seeds", "3000000"], "seeds=3000000: it is at most 10000"),
+        (
+            ["run", "05", "-p", "steps=" + 5000 * "9"],
+            f"parameter 'steps' of 05_training is '{79 * '9'}..., not int in [1, 10].",
+        ),
+        (["run", "05", "-p", 5000 * "x"], f"'{79 * 'x'}... is not of the form name=value"),
+        (["run", "05", "-p", os.fsdecode(b"text=\xff")], r"the argument 'text=\udcff' has bytes that are no UTF-8"),
+        (["run", os.fsdecode(b"\xff")], r"the argument '\udcff' has bytes that are no UTF-8"),
+        (["run", "05", "--out", os.fsdecode(b"\xff")], r"the argument '\udcff' has bytes that are no UTF-8"),
+        (
+            ["train", "foo-gate"],
+            "unknown model 'foo-gate': choose one of agreement, tinyshakespeare, text8, sudoku9, toy, or NAME-gate",
+        ),
+        (["export", "nope"], "unknown model 'nope': choose one of agreement, tinyshakespeare, text8, sudoku9, toy"),
+        (["export", "toy-gate"], "unknown model 'toy-gate': choose one of agreement, tinyshakespeare, text8, sudoku9, toy"),
         (["arena", "--profile", "huge"], "profile='huge': choose small or paper"),
         (["execute", "--jobs", "0"], "jobs=0: it is at least 1"),
         (["record"], "is not an executed copy of 05_training"),
@@ -172,7 +187,7 @@ def test_the_options_of_the_arena_change_its_profile(notebooks, capsys, monkeypa
     assert played == [first, (changed, Path("x"), Path("models"), 2, "slurm", 3)]  # models lie beside the folder of the tables
     out, err = capsys.readouterr()
     assert out.split() == ["../runs/arena/arena.csv", "x/arena.csv"]
-    assert err == "one cell\none cell\n"
+    assert err == "".join(f"ardm: looking for what is missing of {n} trainings\none cell\n" for n in (2, changed.seeds))
 
 
 @pytest.mark.parametrize(
@@ -194,13 +209,20 @@ def test_a_folder_holds_one_run_at_a_time_and_of_one_notebook(notebooks, tmp_pat
     assert json.loads((tmp_path / "out" / "run.json").read_text()) == {"notebook": "06_other"}
 
 
+def test_many_trainings_are_said_before_they_are_looked_for(notebooks, capsys, monkeypatch):
+    monkeypatch.setattr(Arena, "open", lambda self: pytest.fail("it looked"))
+    with pytest.raises(pytest.fail.Exception, match="it looked"):
+        main(["arena", "--seeds", "9999", "--dry-run"])
+    assert capsys.readouterr().err == "ardm: looking for what is missing of 9999 trainings\n"
+
+
 def test_units_that_failed_are_status_1(notebooks, capsys, monkeypatch):
     def run(*_, **__):
         raise UnitsFailed("2 of 9 units failed\none; other")
 
     monkeypatch.setattr(Arena, "run", run)
     assert main(["arena"]) == 1
-    assert capsys.readouterr().err == "ardm: 2 of 9 units failed\none; other\n"
+    assert capsys.readouterr().err.endswith("\nardm: 2 of 9 units failed\none; other\n")
 
 
 def test_help_is_quick_because_torch_is_not_loaded():

@@ -58,7 +58,7 @@ def test_a_declaration_is_read_whole(declared):
     assert shares.default == [0.5, 1.0]
     assert shares.help == "shares: kept"
     assert type(by_name["rate"].default) is float
-    assert by_name["nfe"].expected == "list[int], each in [1, 4096]"
+    assert by_name["nfe"].expected == "list[int], at least one, each in [1, 4096]"
     assert by_name["rate"].expected == "float in (0, 1]"
     assert by_name["fast"].range == ""
 
@@ -81,6 +81,8 @@ def test_a_notebook_without_the_cell_takes_none(tmp_path):
         ("steps: int = 300  # in [1, many]: steps", "'many' is no int"),
         ("steps: int = 300  # in [9, 1]: steps", "the default of steps, 300, is not int in [9, 1]"),
         ("steps: int = 3  # in [3, 3): steps", "the default of steps, 3, is not int in [3, 3)"),
+        ("steps: int = 9  # in [1, 10], a multiple of 4: steps", "9, is not int in [1, 10], a multiple of 4"),
+        ("steps: int = 8  # in [1, 10], a multiple of 0: steps", "needs its range"),
         ("steps: int = 10  # in [1, 10): steps", "the default of steps, 10, is not int in"),
         ("steps: int = True  # in [1, 10]: steps", "the default of steps, True"),
         ("steps: int = 2 * 5  # in [1, 10]: steps", "is not a literal"),
@@ -110,6 +112,26 @@ def test_two_parameter_cells_and_no_notebook_are_refused(tmp_path):
     (tmp_path / "broken.ipynb").write_text('{"cells": [')
     with pytest.raises(InputError, match="is not a notebook"):
         read_parameters(tmp_path / "broken.ipynb")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, {"metadata": None}, {"metadata": {"tags": None}}, {"source": None}, {"cell_type": None}],
+    ids=lambda wrong: next(iter(wrong)) if wrong else "no cell",
+)
+def test_a_cell_that_is_none_is_named(tmp_path, wrong):
+    path = declare(tmp_path, "one: int = 1  # in [0, 1]: fine", "2")
+    content = json.loads(path.read_text())
+    for name, value in (wrong or {}).items():
+        if value is None:
+            del content["cells"][1][name]
+        else:
+            content["cells"][1][name] = value
+    if wrong is None:
+        content["cells"][1] = None
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"05_training\.ipynb: cell 2 lacks a type, a source or metadata, or its tags are"):
+        read_parameters(path)
 
 
 def test_typed_values_are_strict(declared):
@@ -147,6 +169,22 @@ def test_ill_typed_and_out_of_range_values_are_named_with_what_is_expected(decla
     with pytest.raises(InputError) as caught:
         validate(declared, given, "05_training")
     assert str(caught.value) == f"parameter {name!r} of 05_training is {value!r}, not {expected[name]}."
+
+
+def test_a_multiple_is_asked_for_where_it_is_declared(tmp_path):
+    declared = read_parameters(declare(tmp_path, "width: int = 96  # in [8, 1024], a multiple of 4: width"))
+    assert (declared[0].range, declared[0].help) == ("in [8, 1024], a multiple of 4", "width")
+    assert validate(declared, {"width": 8}, "05_training") == {"width": 8}
+    with pytest.raises(InputError, match=r"'width' of 05_training is 97, not int in \[8, 1024\], a multiple of 4\."):
+        validate(declared, {"width": 97}, "05_training")
+    said = Draft202012Validator(schema(declared, "05_training"))
+    assert [said.is_valid({"width": width}) for width in (8, 96, 97, 1028)] == [True, True, False, False]
+
+
+def test_the_width_of_the_transformer_is_checked_before_its_notebook_runs():
+    path = NOTEBOOKS / "10_training_the_denoiser.ipynb"
+    with pytest.raises(InputError, match="'width' of 10_training_the_denoiser is 97"):
+        validate(read_parameters(path), {"width": 97}, path.stem)
 
 
 def test_an_unknown_name_gets_the_nearest_one_and_the_list(declared):

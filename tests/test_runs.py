@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from ardm.base import provenance
 from ardm.base.errors import InputError
 from ardm.book import runs
 from ardm.book.reads import digests
-from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, steady, why_stale
+from ardm.book.runs import RunFailed, execute, execute_stale, record, record_all, recorded, steady, why_stale
 from ardm.worlds import corpora
 
 STEPS = "steps: int = 3  # in [1, 10]: steps"
@@ -362,6 +363,29 @@ def test_record_copies_outputs_and_keeps_the_rest(notebooks, tmp_path):
     assert notebook.read_bytes() == once
 
 
+def test_record_writes_nothing_when_one_of_the_copies_is_refused(notebooks, tmp_path):
+    first, second = write(notebooks / "01.ipynb", "print(1)"), write(notebooks / "02.ipynb", "print(2)")
+    for notebook in (first, second):
+        executed_copy(notebook, tmp_path / notebook.name)
+    before = first.read_bytes()
+    write(second, "print(3)")
+    with pytest.raises(InputError, match=r"02\.ipynb is out of date \(changed: its cells\)"):
+        record_all({tmp_path / notebook.name: notebook for notebook in (first, second)})
+    assert first.read_bytes() == before
+
+
+def test_record_in_a_folder_that_cannot_be_written_says_so(notebooks, tmp_path, monkeypatch):
+    notebook = write(notebooks / "01.ipynb", "print(1)")
+    executed_copy(notebook, tmp_path / "01.ipynb")
+    monkeypatch.setattr(Path, "touch", read_only)
+    with pytest.raises(InputError, match=r"cannot write in the folder .*notebooks \(Read-only file system\)"):
+        record(tmp_path / "01.ipynb", notebook)
+
+
+def read_only(*_, **__):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
 def test_record_refuses_what_is_stale_or_not_a_run(notebooks, tmp_path):
     notebook = write(notebooks / "01_toy.ipynb", "print(1)")
     with pytest.raises(InputError, match="is not an executed copy"):
@@ -404,3 +428,17 @@ def test_the_commit_is_that_of_the_project_or_unknown(tmp_path):
     assert provenance.commit(tmp_path / "inner") == "unknown"
     (tmp_path / "inner" / "a.txt").write_text("2")
     assert provenance.commit(tmp_path) == head + "+changes"
+
+
+def test_the_commit_is_known_where_the_folder_is_anothers_and_said_where_it_is_not(tmp_path, monkeypatch):
+    for words in (("init",), ("-c", "user.name=n", "-c", "user.email=n@n", "commit", "--allow-empty", "-m", "one")):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "dubious ownership" in asked.stderr
+    assert len(provenance.commit(tmp_path)) == 12
+    assert provenance.missing(tmp_path) == ""
+    (tmp_path / "inner").mkdir()
+    assert "unknown (no clone of its repository)" in provenance.missing(tmp_path / "inner")
+    monkeypatch.setenv("PATH", "")
+    assert "unknown (git is not installed)" in provenance.missing(tmp_path)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
 from ardm.base import __version__
 
-__all__ = ["commit", "cores", "machine", "print_provenance", "provenance", "provenance_line"]
+__all__ = ["commit", "cores", "machine", "missing", "print_provenance", "provenance", "provenance_line"]
+
+ROOT, UNKNOWN = Path(__file__).resolve().parents[2], "unknown"
 
 
 def provenance() -> dict[str, str | int]:
@@ -21,7 +24,7 @@ def provenance() -> dict[str, str | int]:
 
     device = pick_device()
     return {
-        "commit": commit(Path(__file__).resolve().parents[2]),
+        "commit": commit(),
         "ardm": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__.split("+")[0],  # the local part names a build, not a version
@@ -56,13 +59,22 @@ def _ask(*command: str, folder: Path | None = None) -> str:
         return ""
 
 
-def commit(root: Path) -> str:
+def commit(root: Path = ROOT) -> str:
     """The commit of the project, never of another repository that happens to lie around the package."""
-    top = _ask("git", "rev-parse", "--show-toplevel", folder=root)
-    head = _ask("git", "rev-parse", "--short=12", "HEAD", folder=root)
+    git = "git", "-c", f"safe.directory={root}"  # whoever owns the folder: a mounted one may be another's
+    top = _ask(*git, "rev-parse", "--show-toplevel", folder=root)
+    head = _ask(*git, "rev-parse", "--short=12", "HEAD", folder=root)
     if not head or Path(top).resolve() != root:
-        return "unknown"
-    return head + "+changes" * bool(_ask("git", "--no-optional-locks", "status", "--porcelain", folder=root))
+        return UNKNOWN
+    return head + "+changes" * bool(_ask(*git, "--no-optional-locks", "status", "--porcelain", folder=root))
+
+
+def missing(root: Path = ROOT) -> str:
+    """What a person is told when the commit is unknown; nothing when it is known."""
+    if commit(root) != UNKNOWN:
+        return ""
+    why = "no clone of its repository" if shutil.which("git") else "git is not installed"
+    return f"the commit of the code is unknown ({why}): what is made now says so"
 
 
 def _cpu() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ardm.base.atomic import whole, write_whole
+from ardm.base.atomic import check_writable, whole, write_whole
 from ardm.base.errors import InputError
 from ardm.base.resources import MODELS
 from ardm.experiments.published import load_denoiser, load_gate
@@ -92,6 +92,7 @@ def export_onnx(name: str, folder: Path = MODELS) -> list[Path]:
     """Write ``NAME.onnx``, ``NAME-gate.onnx`` and, with words and sizes, ``NAME.json`` into ``folder``; returns their paths."""
     denoiser, recipe, facts = load_denoiser(name, device=torch.device("cpu"))
     gate = load_gate(name, device=torch.device("cpu"))
+    check_writable(folder / f"{name}.onnx")
     paths = [
         denoiser_onnx(denoiser, folder / f"{name}.onnx"),
         gate_onnx(gate, recipe.length, recipe.width, folder / f"{name}-gate.onnx"),

@@ -13,16 +13,32 @@ __all__ = ["read_notebook", "write_notebook"]
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """The notebook as plain JSON. A missing file and one that is not a notebook of format 4 are input errors."""
+    """The notebook as plain JSON. What is no notebook of format 4, or has a cell that is none, is an input error."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} is not a notebook: {error}") from error
-    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
+    parts = {"cells": list, "metadata": dict}
+    whole = isinstance(notebook, dict) and all(isinstance(notebook.get(part), kind) for part, kind in parts.items())
+    if not whole or notebook.get("nbformat") != 4:
         raise InputError(f"{path} is not a notebook of format 4: save it once with JupyterLab")
+    for number, cell in enumerate(notebook["cells"], start=1):
+        if not _is_cell(cell):
+            raise InputError(f"{path}: cell {number} lacks a type, a source or metadata, or its tags are no list: mend it")
     return notebook
+
+
+def _is_cell(cell: Any) -> bool:
+    """Whether it has what every cell has."""
+    if not isinstance(cell, dict) or not isinstance(cell.get("metadata"), dict):
+        return False
+    return (
+        isinstance(cell["metadata"].get("tags", []), list)
+        and "cell_type" in cell
+        and isinstance(cell.get("source"), str | list)
+    )
 
 
 def write_notebook(notebook: dict[str, Any], path: Path) -> None:

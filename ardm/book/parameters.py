@@ -1,6 +1,7 @@
 """The parameters of a notebook: read from the declarations in its cell tagged ``parameters``, never executed.
 
 One declaration a line: ``steps: int = 300  # in [1, 100000]: optimiser steps``. ``(`` and ``)`` leave an end of the range out.
+An integer may have to be a multiple: ``# in [8, 1024], a multiple of 4: width``.
 A text may list its choices instead: ``# one of agreement, tinyshakespeare: what to train on``. A range or a list of choices
 holds for every item of a list. pydantic checks values and writes the schema.
 
@@ -26,9 +27,12 @@ __all__ = ["Parameter", "non_default", "parse_assignments", "read_parameters", "
 
 FORM = "name: type = value  # in [low, high]: meaning"
 ITEMS = {"bool": bool, "int": int, "float": float, "str": str}
+LONGEST = 80  # letters of a value in a message
 TYPES = (*ITEMS, "list[int]", "list[float]", "list[str]")
 
-_RANGE = re.compile(r"(?P<range>in\s*[\[(]\s*[^\s,]+\s*,\s*[^\s,\])]+\s*[\])])\s*:\s*(?P<help>\S.*)")
+_RANGE = re.compile(
+    r"(?P<range>in\s*[\[(]\s*[^\s,]+\s*,\s*[^\s,\])]+\s*[\])](?:, a multiple of [1-9]\d*)?)\s*:\s*(?P<help>\S.*)"
+)
 _CHOICES = re.compile(r"(?P<range>one of\s+[^:]+?)\s*:\s*(?P<help>\S.*)")
 
 
@@ -54,7 +58,9 @@ class Parameter:
     @property
     def expected(self) -> str:
         """Type and range in words, as an error message says them."""
-        return f"{self.type}{', each' if self.is_list and self.range else ''} {self.range}".strip()
+        return (
+            f"{self.type}{', at least one' * self.is_list}{', each' * (self.is_list and bool(self.range))} {self.range}".strip()
+        )
 
 
 def read_parameters(path: Path) -> tuple[Parameter, ...]:
@@ -130,9 +136,11 @@ def _annotation(parameter: Parameter) -> Any:
     if parameter.range.startswith("one of "):
         item = Literal[tuple(choice.strip() for choice in parameter.range.removeprefix("one of ").split(","))]
     elif parameter.range:
-        low, high = parameter.range[2:].strip(" []()").split(",")
-        ends = {"gt" if "(" in parameter.range else "ge": low, "lt" if ")" in parameter.range else "le": high}
-        item = Annotated[item, Field(**{end: _number(text.strip(), item) for end, text in ends.items()})]
+        interval, _, unit = parameter.range.partition(", a multiple of ")
+        low, high = interval[2:].strip(" []()").split(",")
+        ends = {"gt" if "(" in interval else "ge": low, "lt" if ")" in interval else "le": high}
+        bounds = {end: _number(text.strip(), item) for end, text in ends.items()}
+        item = Annotated[item, Field(**bounds, multiple_of=int(unit) if unit else None)]
     return Annotated[list[item], Field(min_length=1)] if parameter.is_list else item
 
 
@@ -186,10 +194,16 @@ def schema(parameters: Sequence[Parameter], notebook: str) -> dict[str, Any]:
 def _problem(name: str, value: Any, parameters: Sequence[Parameter], notebook: str) -> str:
     declared = {parameter.name: parameter for parameter in parameters}
     if name in declared:
-        return f"parameter {name!r} of {notebook} is {value!r}, not {declared[name].expected}"
+        return f"parameter {name!r} of {notebook} is {_shown(value)}, not {declared[name].expected}"
     close = difflib.get_close_matches(name, declared, n=1)
     hint = f": did you mean {close[0]!r}?" if close else "."
-    return f"unknown parameter {name!r} of {notebook}{hint} It takes {', '.join(declared) or 'no parameters'}"
+    return f"unknown parameter {_shown(name)} of {notebook}{hint} It takes {', '.join(declared) or 'no parameters'}"
+
+
+def _shown(value: Any) -> str:
+    """The value as Python writes it, or as much of it as a line has room for."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def parse_assignments(parameters: Sequence[Parameter], assignments: Sequence[str], notebook: str) -> dict[str, Any]:
@@ -199,9 +213,9 @@ def parse_assignments(parameters: Sequence[Parameter], assignments: Sequence[str
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
         if not equals or not name:
-            raise InputError(f"{assignment!r} is not of the form name=value")
+            raise InputError(f"{_shown(assignment)} is not of the form name=value")
         if name in given:
-            raise InputError(f"parameter {name!r} is given twice")
+            raise InputError(f"parameter {_shown(name)} is given twice")
         given[name] = _from_text(declared[name], text) if name in declared else text
     return validate(parameters, given, notebook)
 

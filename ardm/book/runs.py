@@ -31,6 +31,7 @@ __all__ = [
     "execute_stale",
     "project_root",
     "record",
+    "record_all",
     "recorded",
     "steady",
     "why_stale",
@@ -223,6 +224,20 @@ def recorded(executed: Path) -> dict[str, Any] | None:
 
 def record(executed: Path, notebook: Path) -> None:
     """Copy the outputs of ``executed`` into the stored notebook; its sources, ids, tags and formatting stay as they are."""
+    record_all({executed: notebook})
+
+
+def record_all(copies: Mapping[Path, Path]) -> None:
+    """Copy the outputs of each executed copy into its notebook. All are checked before the first is written."""
+    filled = {notebook: _filled(executed, notebook) for executed, notebook in copies.items()}
+    for notebook in filled:
+        check_writable(notebook)
+    for notebook, content in filled.items():
+        write_notebook(content, notebook)
+
+
+def _filled(executed: Path, notebook: Path) -> dict[str, Any]:
+    """The notebook with the outputs of its executed copy, which must be those of a run of it today."""
     run = recorded(executed)
     if run is None:
         raise InputError(f"{executed} is not an executed copy of {notebook.stem}: run 'ardm execute' first")
@@ -238,7 +253,7 @@ def record(executed: Path, notebook: Path) -> None:
         stored["metadata"].pop(name, None)
         if name in fresh["metadata"]:
             stored["metadata"][name] = fresh["metadata"][name]
-    write_notebook(stored, notebook)
+    return stored
 
 
 def project_root(path: Path) -> Path:

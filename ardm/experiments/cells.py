@@ -258,6 +258,8 @@ class Settings:
         at_least_one(self, "seeds", "count")
         if self.tuning < 0:
             raise InputError(f"tuning={self.tuning}: a number of texts, at least 0")
+        if self.seeds > TUNING:
+            raise InputError(f"seeds={self.seeds}: it is at most {TUNING}")
         if abs(self.texts_from - TUNING) < self.seeds:
             raise InputError(f"texts_from={self.texts_from}: the texts would be those that knobs are chosen on")
         for name in self.tasks or ():

@@ -15,7 +15,7 @@ from ardm.method.gate import OverwriteGate
 from ardm.method.gate_recipe import RECOMMENDED
 from ardm.method.train_denoiser import DenoiserRecipe
 
-__all__ = ["PUBLISHED", "load_denoiser", "load_gate", "publish", "published_files"]
+__all__ = ["PUBLISHED", "check_name", "load_denoiser", "load_gate", "publish", "published_files"]
 
 PUBLISHED = {
     "agreement": DenoiserRecipe(steps=8000),
@@ -41,21 +41,22 @@ def load_denoiser(
     name: str, folder: Path = MODELS, *, device: torch.device | None = None
 ) -> tuple[Transformer, DenoiserRecipe, dict]:
     """The published denoiser ``name`` in eval mode, its recipe, and the facts stored with it (words, losses, provenance)."""
+    check_name(name)
     path = _there(name, folder)
     return read_denoiser(PUBLISHED[name], path, device or pick_device()), PUBLISHED[name], facts_of(path)
 
 
 def load_gate(name: str, folder: Path = MODELS, *, device: torch.device | None = None) -> OverwriteGate:
     """The published gate of the published denoiser ``name``, in eval mode, with p = u."""
+    check_name(name)
     path = _there(f"{name}-gate", folder)
     return read_gate(RECOMMENDED, path, device or pick_device()).combined("gate_only")
 
 
 def publish(name: str, folder: Path = MODELS, *, device: torch.device | None = None, progress: bool = True) -> Path:
     """Train the published denoiser ``name``, or with ``NAME-gate`` its gate, and write it into ``folder``, whole or not at all."""
+    check_name(name, gates=True)
     stem, target = name.removesuffix("-gate"), folder / f"{name}.safetensors"
-    if stem not in PUBLISHED:
-        raise InputError(f"unknown model {name!r}: choose one of {', '.join(PUBLISHED)}, or NAME-gate")
     store = Store(folder, device or pick_device(), progress, published_files(folder))
     if name == stem:
         store.make_denoiser(PUBLISHED[stem], target)
@@ -64,9 +65,13 @@ def publish(name: str, folder: Path = MODELS, *, device: torch.device | None = N
     return target
 
 
+def check_name(name: str, *, gates: bool = False) -> None:
+    """Raise ``InputError`` unless this is the name of a published denoiser, or with ``gates`` that of its gate."""
+    if (name.removesuffix("-gate") if gates else name) not in PUBLISHED:
+        raise InputError(f"unknown model {name!r}: choose one of {', '.join(PUBLISHED)}{', or NAME-gate' * gates}")
+
+
 def _there(name: str, folder: Path) -> Path:
-    if name.removesuffix("-gate") not in PUBLISHED:
-        raise InputError(f"unknown model {name!r}: choose one of {', '.join(PUBLISHED)}")
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise InputError(f"no model {name!r} in {folder.name}/: make it with `ardm train {name}`")
