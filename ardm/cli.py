@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -30,6 +31,14 @@ __all__ = ["main"]
 
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 SUMMARY = "run.json"
+MACHINE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EMFILE,
+    errno.ENFILE,
+}  # faults of the machine, not of the code
 
 app = App(
     name="ardm",
@@ -57,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return _refuse("interrupted; nothing half-written was left", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in MACHINE:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        return _refuse(f"{error.strerror}{where}; nothing half-written was left", FAILED)
     return 0
 
 

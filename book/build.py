@@ -27,6 +27,7 @@ import vendor
 from identity import identity
 from vendor import BookError
 
+from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.graph import alone
 from ardm.base.provenance import machine
@@ -258,7 +259,7 @@ def built_fingerprint(html: Path) -> str | None:
 
 def build(root: Path = ROOT) -> None:
     target = root / "_build"
-    target.mkdir(exist_ok=True)
+    check_writable(target / STAMP)
     with alone(target):
         build_alone(root, target)
 

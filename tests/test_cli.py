@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -161,6 +162,30 @@ def test_an_interrupted_run_leaves_no_result_and_no_kernel(notebooks, number, st
         assert err.splitlines()[-1] == "ardm: interrupted; nothing half-written was left"
     assert files(notebooks / "out") == []
     assert wait_for(lambda: kernels(notebooks) == [])
+
+
+@pytest.mark.parametrize("command", ["run", "arena"])
+def test_an_interrupt_is_heard_while_the_command_is_still_loaded(notebooks, tmp_path, command):
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "cyclopts.py").write_text("import time\nopen('started', 'w')\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path / "slow"), os.environ.get("PYTHONPATH", str(Path(library.__file__).parents[2]))])
+    child = ardm(notebooks, command, env={**os.environ, "PYTHONPATH": path})
+    assert wait_for((notebooks / "started").exists)
+    os.kill(child.pid, signal.SIGINT)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 130
+    assert err == "ardm: interrupted; nothing was begun\n"
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EMFILE])
+def test_a_fault_of_the_machine_is_one_line_with_status_1(notebooks, capsys, monkeypatch, fault):
+    def full(*_, **__):
+        raise OSError(fault, os.strerror(fault), "here")
+
+    write(notebooks / "05_training.ipynb", "1")
+    monkeypatch.setattr(runs, "execute", full)
+    assert main(["run", "05", "--out", "out"]) == 1
+    assert capsys.readouterr().err == f"ardm: {os.strerror(fault)}: here; nothing half-written was left\n"
 
 
 def test_help_names_every_profile_of_the_arena(capsys):

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graphs")
+    folder = tmp_path_factory.mktemp("graphs") / "new"
     export_onnx("toy", folder)
     return folder
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -115,6 +116,13 @@ def test_a_cell_that_takes_too_long_and_a_dead_kernel_are_failures(notebooks, tm
     with pytest.raises(RunFailed, match=r"dead failed in cell \[2\]: its kernel died"):
         execute(dead, tmp_path / "dead.ipynb", progress=False)
     assert kernels(notebooks) == []
+
+
+def test_a_kernel_that_cannot_start_is_one_line(notebooks, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "own_settings", partial(runs.own_settings, python="false"))
+    with pytest.raises(RunFailed, match=r"01_toy could not be run \(RuntimeError: Kernel died .*open files \(ulimit -n\)"):
+        execute(write(notebooks / "01_toy.ipynb", "1"), tmp_path / "out" / "01_toy.ipynb", progress=False)
+    assert files(tmp_path / "out") == []
 
 
 def test_nothing_runs_when_the_input_or_the_place_is_bad(notebooks, tmp_path, monkeypatch):

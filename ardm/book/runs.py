@@ -131,6 +131,7 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
     try:
         import ipykernel  # noqa: F401
         import papermill
+        import zmq
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
     except ImportError as error:
         raise InputError(f"running a notebook needs {error.name}: pip install 'ardm[book]'") from error
@@ -153,6 +154,11 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
         return f"{_last_cell(part)}: it took longer than {timeout} s"
     except DeadKernelError:
         return f"{_last_cell(part)}: its kernel died; a machine short of memory does that"
+    except (RuntimeError, OSError, zmq.ZMQBaseError) as error:  # no cell's: they have their own
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RunFailed(
+            f"{notebook.stem} could not be run ({told}); a machine short of open files (ulimit -n), memory or disk space does that"
+        ) from error
     return ""
 
 
