@@ -5,6 +5,7 @@
 # make record  run the notebooks and store their outputs in notebooks/
 # make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
 # make ablations  change one thing of the gate at a time: runs/ablations, in minutes; PROFILE=paper takes hours
+# make release  tag this commit with its version, when changelog and citation agree with it; nothing is pushed
 # make lock    resolve requirements.lock anew (needs uv)
 # make clean   remove _build and caches; .venv and runs stay
 #
@@ -26,7 +27,7 @@ SOURCES_OF_VENV := pyproject.toml requirements.lock
 # Each notebook kernel and each test worker computes on one thread: they already run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help book pdf test lab record arena ablations lock clean install
+.PHONY: help book pdf test lab record arena ablations release lock clean install
 .DEFAULT_GOAL := help
 
 help:
@@ -97,6 +98,9 @@ else
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi; \
 	echo "all checks passed"
 endif
+
+release: install
+	@$(PY) book/release.py
 
 lock:
 	@command -v uv >/dev/null || { echo "error: make lock needs uv on PATH" >&2; exit 1; }

@@ -383,9 +383,9 @@ def test_what_is_there_is_not_played_again(tmp_path):
 
 
 def test_the_command_makes_the_tables_of_some_axes(tmp_path, capsys):
-    """Sudoku with tiny models, three variants, by the graph; then nothing is left to do."""
+    """Sudoku with tiny models, three variants, by the graph, in a path with a space and an umlaut; then nothing is left to do."""
     options = ["--axes", "width", "--seeds", "2", "--count", "8", "--denoiser-steps", "5", "--gate-steps", "3", "--nfe", "4"]
-    folder = tmp_path / "some"
+    folder = tmp_path / "ä b" / "some"
     assert main(["ablations", *options, "--out", str(folder), "--dry-run"]) == 0
     assert capsys.readouterr().out.endswith("10 jobs in 4 batches would be done\n")
     assert main(["ablations", *options, "--out", str(folder), "--jobs", "2"]) == 0

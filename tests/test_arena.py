@@ -43,8 +43,8 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """One small arena with a rule of each kind, and what it said."""
-    folder, said = tmp_path_factory.mktemp("arena"), []
+    """One small arena with a rule of each kind, in a path with a space and an umlaut, and what it said."""
+    folder, said = tmp_path_factory.mktemp("arena") / "ä b", []
     rules = ("autoregressive", "one-way", "ReMDM cap", "attentive hide ratio", "shuffled gate", "oracle hide")
     settings = replace(TINY, rules=rules, nfe=(4, 8))
     arena(settings, folder, jobs=2, say=said.append)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
 import subprocess
@@ -214,6 +216,15 @@ def test_a_failed_check_leaves_the_earlier_book(project: Path) -> None:
     assert "# Index" in built(project).read_text()
     with pytest.raises(BookError, match="loaded from outside"):
         book.build(project)
+
+
+def test_a_build_where_nothing_can_be_written_says_so(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(InputError, match=r"cannot write in the folder .*_build \(Read-only file system\)"):
+        book.build(sources)
 
 
 def test_the_second_of_two_builds_is_told(project: Path) -> None:

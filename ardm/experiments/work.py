@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -271,7 +272,7 @@ class Experiment:
                 self.place.do_and_keep(job)
             except Exception as error:
                 told = " ".join(f"{type(error).__name__}: {error}".split())
-                failed.append(f"{job}: {told}\n  ardm again {self.place.folder} {job.key}")
+                failed.append(f"{job}: {told}\n  ardm again {shlex.quote(str(self.place.folder))} {job.key}")
         if failed:
             head = f"{len(failed)} of {len(jobs)} jobs failed; the line below each does it alone"
             raise JobsFailed("\n".join([head, *failed[:5]]))
