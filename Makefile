@@ -42,7 +42,16 @@ $(VENV)/.ardm-python:
 	@$(PY) -m pip --version >/dev/null 2>&1 || { echo "$(PYTHON) -m venv $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@touch $@
 
-$(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV)
+# Whoever names a Python means it: an environment that is here already keeps the one that it was made with.
+.PHONY: same-python
+same-python:
+ifeq ($(VENV) $(origin PYTHON),.venv command line)
+	@wanted=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	held=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	[ -z "$$held" ] || [ "$$held" = "$$wanted" ] || { echo "error: $(VENV) has Python $$held, and $(PYTHON) is $${wanted:-not here}; rm -r $(VENV) lets make use another" >&2; exit 1; }
+endif
+
+$(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV) | same-python
 	@cat $(SOURCES_OF_VENV) | cksum >$(VENV)/.ardm-wanted
 	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]" && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps cffconvert==2.0.0; }  # for its schema alone
 	@mv $(VENV)/.ardm-wanted $@

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -244,6 +245,8 @@ def book(*, jobs: int | None = None, why: bool = False) -> None:
     build = [sys.executable, str(root / "book" / "build.py")]
     if why:
         return execute(into=into, why=True)
+    if subprocess.run([sys.executable, str(root / "book" / "vendor.py")], check=False).returncode:
+        raise runs.RunFailed("the book was not built: what its pages need could not be fetched")
     pages = Unit(kind="pages", name="pages", command=tuple(build), says="the pages")
     if not runs.execute_stale(found, into, jobs=jobs, then=[pages], say=partial(print, flush=True)):
         os.execv(sys.executable, build)

@@ -1,4 +1,7 @@
-"""What the pages need from elsewhere, fetched once at build time with a pinned checksum, so that no page fetches it."""
+"""What the pages need from elsewhere, fetched once at build time with a pinned checksum, so that no page fetches it.
+
+``python book/vendor.py`` does it alone: ``ardm book`` begins with it, so that what cannot be had is known before notebooks run.
+"""
 
 from __future__ import annotations
 
@@ -132,3 +135,17 @@ def fetch(package: Package, folder: Path) -> Path:
         f"{package.says} could not be fetched with npm ({said}). It is needed once: connect to the internet, or install the "
         "`book` extra if npm is missing, and run the build again."
     )
+
+
+def main() -> int:
+    """Fetch what is not here yet; returns the exit status."""
+    try:
+        vendor(Path(__file__).resolve().parent / "_static" / "vendor")
+    except (BookError, OSError) as error:
+        print(f"book: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -241,6 +241,15 @@ def test_many_trainings_are_said_before_they_are_looked_for(notebooks, capsys, m
     assert capsys.readouterr().err == "ardm: looking for what is missing of 9999 trainings\n"
 
 
+def test_what_the_pages_need_is_fetched_before_notebooks_run(notebooks, capsys, monkeypatch):
+    write(notebooks / "05_training.ipynb", "1")
+    (notebooks.parent / "book").mkdir()
+    (notebooks.parent / "book" / "vendor.py").write_text("raise SystemExit(1)")
+    monkeypatch.setattr(runs, "execute_stale", lambda *_, **__: pytest.fail("it ran"))
+    assert main(["book"]) == 1
+    assert capsys.readouterr().err == "ardm: the book was not built: what its pages need could not be fetched\n"
+
+
 def test_units_that_failed_are_status_1(notebooks, capsys, monkeypatch):
     def run(*_, **__):
         raise UnitsFailed("2 of 9 units failed\none; other")

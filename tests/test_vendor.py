@@ -25,3 +25,14 @@ def test_without_npm_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(vendor, "npm_commands", lambda: [[sys.executable, "-c", "import sys; sys.exit('no network')"]])
     with pytest.raises(vendor.BookError, match=r"could not be fetched with npm \(no network\).*connect"):
         vendor.fetch(vendor.PACKAGES[0], tmp_path)
+
+
+def test_the_command_says_in_one_line_what_cannot_be_had(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def blocked(target: Path) -> None:
+        raise vendor.BookError("mathjax could not be fetched")
+
+    monkeypatch.setattr(vendor, "vendor", blocked)
+    assert vendor.main() == 1
+    assert capsys.readouterr().err == "book: mathjax could not be fetched\n"
