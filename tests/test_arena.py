@@ -1,6 +1,7 @@
 """The arena: fair by test, resumable, never older than its code, and its rows are what a run by hand gives."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from ardm.experiments.arena import Arena, arena
 from ardm.experiments.cells import REAL, TUNING, Cell, Loaded, Reference, Search, Settings, Training, play, plays
 from ardm.experiments.make import asked
 from ardm.experiments.profiles import PROFILES
-from ardm.experiments.results import publish, stale, state
+from ardm.experiments.results import publish, read, stale, state
 from ardm.experiments.scores import LawFidelity
 from ardm.experiments.store import Store, facts_of
 from ardm.experiments.tasks import TASKS
@@ -233,8 +234,14 @@ def test_only_whole_tables_of_their_profile_are_published(played, tmp_path, monk
         publish("final", part, book)
     assert not list(book.iterdir())
     assert {path.name for path in publish("final", folder, book)} == {"final.csv", "final.json"}
-    for suffix in ("csv", "json"):
-        assert (book / f"final.{suffix}").read_bytes() == (folder / f"arena.{suffix}").read_bytes()
+    content = (folder / "arena.csv").read_bytes()
+    assert (book / "final.csv").read_bytes() == content
+    sums = {"sha256": {"final.csv": hashlib.sha256(content).hexdigest()}}
+    assert json.loads((book / "final.json").read_text()) == json.loads((folder / "arena.json").read_text()) | sums
+    assert len(read("final", book)) == len(rows(folder))
+    (book / "final.csv").write_bytes(content.replace(b"parity", b"purity", 1))
+    with pytest.raises(InputError, match=r"final\.csv is damaged \(it is not the file that was published\): make it with"):
+        read("final", book)
 
 
 def test_a_small_arena_whole(played):

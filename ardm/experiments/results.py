@@ -6,6 +6,8 @@ Needs pandas. The tables come with the package; ``ardm arena`` and ``make ablati
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,8 +62,11 @@ def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
     except ImportError as error:
         raise InputError("tables need pandas: pip install 'ardm[book]'") from error
     path = _published(f"{name}.csv", folder)
+    content = path.read_bytes()
+    if _digest(content) != _sums(name, folder).get(path.name, _digest(content)):
+        raise InputError(f"{path} is damaged (it is not the file that was published): {_how(name)}")
     try:
-        return pd.read_csv(path, dtype={"outcomes": str, "start": str, "key": str})
+        return pd.read_csv(io.BytesIO(content), dtype={"outcomes": str, "start": str, "key": str})
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): {_how(name)}") from error
 
@@ -73,6 +78,20 @@ def facts(folder: Path = RESULTS, name: str = "arena") -> dict:
         return json.loads(path.read_text("utf8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): {_how(name)}") from error
+
+
+def _digest(content: bytes) -> str:
+    """The SHA-256 of a table's file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sums(name: str, folder: Path) -> dict[str, str]:
+    """The SHA-256 of the files that were published with a table; of none where it was published before that was kept."""
+    told = folder / f"{'arena' if name == 'tuning' else name}.json"
+    try:
+        return json.loads(told.read_text("utf8")).get("sha256", {})
+    except (OSError, ValueError):
+        return {}  # whoever needs the facts is told
 
 
 def _published(file: str, folder: Path) -> Path:
@@ -92,7 +111,7 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     """Take the tables that an experiment left in ``folder`` as the published ones of this name; returns where they now lie.
 
     ``name``: ``arena``, ``final``, ``scale`` or ``ablations``. ``InputError`` when they are not of today's code, not whole, or not
-    those of their profile: nothing is taken over then.
+    those of their profile: nothing is taken over then. The JSON keeps the SHA-256 of the tables, which :func:`read` compares.
     """
     check_choice("name", name, ("arena", "final", "scale", "ablations"))
     made_as = "ablations" if name == "ablations" else "arena"
@@ -104,6 +123,8 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     if name == "arena":
         copies["tuning.csv"] = "tuning.csv"
     texts = {copy: _published(file, folder).read_text("utf8") for copy, file in copies.items()}
+    sums = {copy: _digest(text.encode()) for copy, text in texts.items() if copy.endswith(".csv")}
+    texts[f"{name}.json"] = json.dumps(facts(folder, made_as) | {"sha256": sums}, indent=1) + "\n"
     for copy, text in texts.items():
         write_whole(into / copy, text)
     return [into / copy for copy in copies]
