@@ -10,11 +10,11 @@ __all__ = ["main"]
 def main() -> int:
     """Load the command and run it; returns the exit status."""
     try:
-        from ardm import cli
+        from ardm.cli import main as command
     except KeyboardInterrupt:
         print("ardm: interrupted; nothing was begun", file=sys.stderr)
         return 130
-    return cli.main()
+    return command()
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def test_the_command_says_every_parameter_as_a_shell_takes_it():
 
 def test_the_last_section_names_command_parameters_and_time():
     said = rerun_box.box("a", PARAMETERS, 125.0, "One core", BOOK)["source"]
-    assert "| `nfe` | `8,16` | list[int], each in [1, 99] | calls |" in said
+    assert "| `nfe` | `8,16` | list[int], at least one, each in [1, 99] | calls |" in said
     assert "It took 2.1 min on One core." in said
     assert "Colab" not in said
     hosted = rerun_box.box("a", PARAMETERS, 9.0, "One core", HOSTED)["source"]
