@@ -80,10 +80,14 @@ def _terminated(*_: Any) -> NoReturn:
 
 
 def _check_text(arguments: Sequence[str]) -> None:
-    """Raise ``InputError`` for an argument with bytes that are no text: no notebook and no summary could hold it."""
-    for argument in arguments:
-        if not argument.isascii() and any("\ud800" <= letter <= "\udfff" for letter in argument):
-            raise InputError(f"the argument {argument!r} has bytes that are no UTF-8: write it in UTF-8")
+    """Raise ``InputError`` for bytes that are no text, in an argument or in the current folder: no notebook could hold them."""
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        raise InputError("the current folder is gone: change to another") from None
+    for what, text in (*(("argument", argument) for argument in arguments), ("current folder", here)):
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"the {what} {text!r} has bytes that are no UTF-8: name it in UTF-8")
 
 
 def _refuse(message: str, status: int) -> int:

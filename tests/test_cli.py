@@ -241,6 +241,18 @@ def test_many_trainings_are_said_before_they_are_looked_for(notebooks, capsys, m
     assert capsys.readouterr().err == "ardm: looking for what is missing of 9999 trainings\n"
 
 
+def test_a_current_folder_that_is_no_text_or_gone_is_one_line(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"b\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert main(["parameters", "05"]) == 2
+    said = rf"ardm: the current folder '{tmp_path}/b\udcff' has bytes that are no UTF-8: name it in UTF-8"
+    assert capsys.readouterr().err == f"{said}\n"
+    folder.rmdir()
+    assert main(["parameters", "05"]) == 2
+    assert capsys.readouterr().err == "ardm: the current folder is gone: change to another\n"
+
+
 def test_what_the_pages_need_is_fetched_before_notebooks_run(notebooks, capsys, monkeypatch):
     write(notebooks / "05_training.ipynb", "1")
     (notebooks.parent / "book").mkdir()

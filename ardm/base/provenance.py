@@ -54,7 +54,8 @@ def print_provenance() -> None:
 def _ask(*command: str, folder: Path | None = None) -> str:
     """What the command prints, or nothing when it is not there or fails."""
     try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        done = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=20)
+        return os.fsdecode(done.stdout).strip()  # it may be a path
     except (OSError, subprocess.SubprocessError):
         return ""
 
