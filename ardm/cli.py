@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, CycloptsError) as error:
         return _refuse(str(error), BAD_INPUT)
     except (runs.RunFailed, UnitsFailed) as error:
-        print(f"ardm: {error}", file=sys.stderr)
+        _tell(str(error))
         return FAILED
     except KeyboardInterrupt:
         return _refuse("interrupted; nothing half-written was left", INTERRUPTED)
@@ -91,7 +91,7 @@ def _check_text(arguments: Sequence[str]) -> None:
 
 
 def _refuse(message: str, status: int) -> int:
-    print(f"ardm: {' '.join(message.split())}", file=sys.stderr)
+    _tell(" ".join(message.split()))
     return status
 
 
@@ -425,13 +425,13 @@ def _place(folder: Path) -> Place:
 def _make(experiment: Experiment, *, dry_run: bool = False, **how: Any) -> bool:
     """Make the tables, or list what that would do; whether they were made."""
     _tell(f"looking for what is missing of {experiment.settings.seeds} trainings")  # of many it takes long
-    _tell(missing() if not dry_run else "")
     if dry_run:
         open_ = experiment.open()
         for batch in open_:
             print(f"{batch.kind}: {batch.says}", *(f"  {job}" for job in batch.jobs), sep="\n")
         print(f"{sum(len(batch.jobs) for batch in open_)} jobs in {len(open_)} batches would be done")
         return False
+    _tell(missing())
     print(experiment.run(**how, say=partial(print, file=sys.stderr, flush=True)))
     return True
 

@@ -15,9 +15,14 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def version_of(root: Path) -> str:
+    """The version that ``pyproject.toml`` says."""
+    return tomllib.loads((root / "pyproject.toml").read_text("utf8"))["project"]["version"]
+
+
 def disagreements(root: Path = ROOT) -> list[str]:
     """One line for each file that does not say the version of ``pyproject.toml``, and its date, as the others do."""
-    version = tomllib.loads((root / "pyproject.toml").read_text("utf8"))["project"]["version"]
+    version = version_of(root)
     cited = yaml.safe_load((root / "CITATION.cff").read_text("utf8"))
     stated = re.search(r'^__version__ = "(.*)"$', (root / "ardm" / "base" / "__init__.py").read_text("utf8"), re.MULTILINE)
     head = re.search(r"^## (.*)$", (root / "CHANGELOG.md").read_text("utf8"), re.MULTILINE)
@@ -31,7 +36,7 @@ def disagreements(root: Path = ROOT) -> list[str]:
 
 def tag(root: Path = ROOT) -> str:
     """Tag the commit with the version; returns the tag. ``SystemExit`` with one line for each reason not to."""
-    version = tomllib.loads((root / "pyproject.toml").read_text("utf8"))["project"]["version"]
+    version = version_of(root)
     name, reasons = f"v{version}", disagreements(root)
     if git(root, "status", "--porcelain"):
         reasons.append("the folder has changes that are in no commit: commit them first")

@@ -340,7 +340,7 @@ def nouns(root: Path) -> str:
     table = ["| Name | Defined in | What it is |", "|---|---|---|"]
     code = parsed(PACKAGE, root)
     imports = [node for node in ast.walk(code) if isinstance(node, ast.ImportFrom)]
-    homes = {alias.name: f"{node.module}" for node in imports for alias in node.names}
+    homes = {alias.name: node.module or "" for node in imports for alias in node.names}
     for name in names_of(code):
         module = homes[name]
         node = next(node for node in parsed(module, root).body if getattr(node, "name", "") == name)

@@ -62,17 +62,27 @@ def _ask(*command: str, folder: Path | None = None) -> str:
 
 def commit(root: Path = ROOT) -> str:
     """The commit of the project, never of another repository that happens to lie around the package."""
-    git = "git", "-c", f"safe.directory={root}"  # whoever owns the folder: a mounted one may be another's
-    top = _ask(*git, "rev-parse", "--show-toplevel", folder=root)
-    head = _ask(*git, "rev-parse", "--short=12", "HEAD", folder=root)
-    if not head or Path(top).resolve() != root:
+    head = _head(root)
+    if not head:
         return UNKNOWN
-    return head + "+changes" * bool(_ask(*git, "--no-optional-locks", "status", "--porcelain", folder=root))
+    changed = _git(root, "--no-optional-locks", "status", "--porcelain")
+    return f"{head}+changes" if changed else head
+
+
+def _head(root: Path) -> str:
+    """The commit that the folder's files began as; nothing where the folder is no clone."""
+    top, head = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "--short=12", "HEAD")
+    return head if head and Path(top).resolve() == root else ""
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says in the folder, whoever owns it: a mounted one may be another's."""
+    return _ask("git", "-c", f"safe.directory={root}", *words, folder=root)
 
 
 def missing(root: Path = ROOT) -> str:
     """What a person is told when the commit is unknown; nothing when it is known."""
-    if commit(root) != UNKNOWN:
+    if _head(root):
         return ""
     why = "no clone of its repository" if shutil.which("git") else "git is not installed"
     return f"the commit of the code is unknown ({why}): what is made now says so"

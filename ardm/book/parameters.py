@@ -58,9 +58,9 @@ class Parameter:
     @property
     def expected(self) -> str:
         """Type and range in words, as an error message says them."""
-        return (
-            f"{self.type}{', at least one' * self.is_list}{', each' * (self.is_list and bool(self.range))} {self.range}".strip()
-        )
+        if not self.is_list:
+            return f"{self.type} {self.range}".strip()
+        return f"{self.type}, at least one, each {self.range}" if self.range else f"{self.type}, at least one"
 
 
 def read_parameters(path: Path) -> tuple[Parameter, ...]:

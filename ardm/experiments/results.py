@@ -63,7 +63,8 @@ def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
         raise InputError("tables need pandas: pip install 'ardm[book]'") from error
     path = _published(f"{name}.csv", folder)
     content = path.read_bytes()
-    if _digest(content) != _sums(name, folder).get(path.name, _digest(content)):
+    published = _sums(name, folder).get(path.name)
+    if published is not None and published != _digest(content):
         raise InputError(f"{path} is damaged (it is not the file that was published): {_how(name)}")
     try:
         return pd.read_csv(io.BytesIO(content), dtype={"outcomes": str, "start": str, "key": str})
@@ -87,9 +88,8 @@ def _digest(content: bytes) -> str:
 
 def _sums(name: str, folder: Path) -> dict[str, str]:
     """The SHA-256 of the files that were published with a table; of none where it was published before that was kept."""
-    told = folder / f"{'arena' if name == 'tuning' else name}.json"
     try:
-        return json.loads(told.read_text("utf8")).get("sha256", {})
+        return facts(folder, "arena" if name == "tuning" else name).get("sha256", {})
     except (OSError, ValueError):
         return {}  # whoever needs the facts is told
 
@@ -117,14 +117,15 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     made_as = "ablations" if name == "ablations" else "arena"
     if reasons := stale(made_as, folder):
         raise InputError(f"the tables in {folder} are not of today's code ({reasons[0]}): make them again first")
-    if (profile := PROFILE_OF.get(name)) and Settings.of(facts(folder)["settings"]) != PROFILES[profile]:
+    told = facts(folder, made_as)
+    if (profile := PROFILE_OF.get(name)) and Settings.of(told["settings"]) != PROFILES[profile]:
         raise InputError(f"the tables in {folder} were made with other settings than `ardm arena --profile {profile}` has")
     copies = {f"{name}.{suffix}": f"{made_as}.{suffix}" for suffix in ("csv", "json")}
     if name == "arena":
         copies["tuning.csv"] = "tuning.csv"
     texts = {copy: _published(file, folder).read_text("utf8") for copy, file in copies.items()}
     sums = {copy: _digest(text.encode()) for copy, text in texts.items() if copy.endswith(".csv")}
-    texts[f"{name}.json"] = json.dumps(facts(folder, made_as) | {"sha256": sums}, indent=1) + "\n"
+    texts[f"{name}.json"] = json.dumps(told | {"sha256": sums}, indent=1) + "\n"
     for copy, text in texts.items():
         write_whole(into / copy, text)
     return [into / copy for copy in copies]
