@@ -10,14 +10,20 @@ from ardm.base.errors import InputError
 from ardm.method.gate import LinearHead, OverwriteGate
 from ardm.method.rules import (
     DDPD,
+    AcceptAndHide,
+    ConfidenceThreshold,
     EntropyBounded,
     InformedCorrector,
     MaskPredict,
     MostConfidentFirst,
     PathPlanning,
     ReMDM,
+    Saber,
+    Settled,
     TokenToMask,
     TokenToToken,
+    Tolerator,
+    WideInNarrowOut,
 )
 from ardm.method.schedule import Schedule
 
@@ -169,3 +175,69 @@ def test_ddpd_hides_what_the_gate_doubts_and_writes_it_at_the_next_call():
     assert (places(action.write), places(action.remask)) == ([], [1, 2])
     action = DDPD(gate, 2)(seen([0, V, V, 0], [SURE, TIE, DOUBT, SURE], 4, 9), rng())
     assert (places(action.write), places(action.remask)) == ([1, 2], [])
+
+
+def test_confidence_threshold_by_hand():
+    s = seen([V, V, V, 0], [SURE, TIE, DOUBT, SURE], 2, 8)
+    assert places(ConfidenceThreshold(0.9)(s, rng()).write) == [0]
+    assert places(ConfidenceThreshold(0.45)(s, rng()).write) == [0, 1]
+    assert places(ConfidenceThreshold(0.99)(s, rng()).write) == [0]  # none is sure enough: the surest all the same
+    assert not ConfidenceThreshold(0.1)(s, rng()).remask.any()
+    with pytest.raises(InputError, match="threshold=0"):
+        ConfidenceThreshold(0)
+
+
+def test_klass_asks_that_a_prediction_has_settled():
+    """KL(sure || tie) = .97 log(.97 / .5) + .01 log(.01 / .48) = .604 nats, KL(q || q) = 0."""
+    s = seen([V, V, V], [SURE, SURE, TIE], 3, 8, before=[SURE, TIE, TIE])
+    assert places(Settled(0.9, 0.6)(s, rng()).write) == [0]
+    assert places(Settled(0.9, 0.61)(s, rng()).write) == [0, 1]
+    assert places(Settled(0.4, 0.6)(s, rng()).write) == [0, 2]
+    assert places(Settled(0.1, 9.0)(replace(s, log_q_before=None), rng()).write) == [0]
+    with pytest.raises(InputError, match="moved=0"):
+        Settled(moved=0)
+
+
+def test_wino_writes_widely_and_hides_fewer_than_it_writes():
+    x, q = [V, V, V, V, 0, 0, 0, 3], [SURE, SURE, TIE, SURE, TIE, DOUBT, SURE, DOUBT]
+    s = seen(x, q, 2, 8, proposal=[0] * 8)
+    action = WideInNarrowOut(0.6, 0.9)(s, rng())
+    assert (places(action.write), places(action.remask)) == ([0, 1, 3], [5, 7])  # .2 and .4 of .5, .4, .97, .2
+    assert places(WideInNarrowOut(0.6, 0.3)(s, rng()).remask) == [7]
+    one = seen([V, 0, 0], [DOUBT, DOUBT, DOUBT], 2, 8, proposal=[1, 0, 0])
+    action = WideInNarrowOut()(one, rng())
+    assert (places(action.write), places(action.remask)) == ([0], [])  # one is written, so none is hidden
+    many = seen([V] * 40, [SURE] * 40, 1, 8, proposal=[0] * 40)
+    assert WideInNarrowOut()(many, rng()).write.sum() == 20
+
+
+def test_saber_compares_with_what_was_written():
+    """Written so far at .9 and .5, on average .7; the last token was given."""
+    x, q = [V, V, V, 0, 0, 0], [SURE, TIE, DOUBT, SURE, DOUBT, DOUBT]
+    s = seen(x, q, 3, 8, proposal=[0] * 6, written=[1, 1, 1, 0.9, 0.5, 1])
+    action = Saber(2)(s, rng())
+    assert (places(action.write), places(action.remask)) == ([0, 1], [4])  # .97 > .7, and .5 to make two; .5 fell to .4
+    assert places(Saber(1)(s, rng()).write) == [0]
+    assert places(Saber(1)(seen(x, q, 3, 8, proposal=[0] * 6, written=[1, 1, 1, 0.5, 0.3, 1]), rng()).write) == [0, 1]
+    full = seen([0, 0], [DOUBT, DOUBT], 3, 8, written=[0.9, 0.9])
+    assert not Saber()(full, rng()).remask.any()  # nothing is taken back when nothing is written
+
+
+def test_accept_and_hide_by_hand():
+    """Entropies as above: sure .168, tie .791, doubt 1.332. The last token is fixed."""
+    s = seen([V, V, 0, 0, 0], [SURE, DOUBT, TIE, SURE, SURE], 3, 8)
+    s.is_fixed[0, 4] = True
+    for gamma, write, remask in ((0.1, [0], [2, 3]), (0.17, [0], [2]), (0.34, [0], []), (1.2, [0, 1], [])):
+        action = AcceptAndHide(gamma)(s, rng())
+        assert (places(action.write), places(action.remask)) == (write, remask), gamma
+
+
+def test_tolerator_takes_out_less_and_less_once_all_is_written():
+    """Five of eight steps fill; then .9 x 2/3, .9 x 1/3, and nothing at the last."""
+    rule, count = Tolerator(0.9, schedule=Schedule("left", 0.6)), 4000
+    full = torch.zeros(count, 6, dtype=torch.long)
+    for t, p in ((2, 0), (5, 0), (6, 0.6), (7, 0.3), (8, 0)):
+        share = rule(step(full, t, 8), rng(count)).remask.double().mean().item()
+        assert abs(share - p) <= 4 * (p * (1 - p) / (6 * count)) ** 0.5, t
+    first = rule(step(torch.full((1, 4), V), 5, 8), rng())
+    assert places(first.write) == [0, 1, 2, 3]

@@ -20,18 +20,21 @@ import torch
 from ardm.base import fingerprint
 from ardm.base.errors import InputError, at_least_one
 from ardm.experiments.play import Parts, Tuner, outcome, play, search
-from ardm.experiments.store import Made, Store, denoiser_made, gate_made
+from ardm.experiments.store import GateOf, Made, Store, denoiser_made, gate_made
 from ardm.experiments.task import Task
 from ardm.experiments.tasks import ARENA, TASKS
 from ardm.method.denoiser import Transformer
 from ardm.method.entry import Entry
 from ardm.method.gate import OverwriteGate
-from ardm.method.gate_recipe import GateRecipe
+from ardm.method.own_runs import OwnRuns
 from ardm.method.rules import choose, entries
 from ardm.method.train_denoiser import DenoiserRecipe
 from ardm.worlds.corpora import checksum
+from ardm.worlds.repairs import verifies
+from ardm.worlds.world import GridWorld
 
 __all__ = [
+    "CHALLENGERS",
     "REAL",
     "Cell",
     "Loaded",
@@ -49,6 +52,12 @@ __all__ = [
 TUNING = 10_000
 """Added to a training seed: the seed of the texts that knobs are chosen on."""
 
+CHALLENGERS = (
+    *("own ratio hide", "repair hide"),
+    *("confidence threshold", "KLASS", "WINO", "Saber", "accept and hide", "Tolerator"),
+)
+"""Rules that a table plays only where its settings name them: they meet the best of the arena in the final."""
+
 REAL = "the law itself"
 """The row of what a perfect sampler scores."""
 
@@ -60,7 +69,7 @@ class Models(Protocol):
     device: torch.device
 
     def denoiser(self, recipe: DenoiserRecipe, /) -> Transformer: ...
-    def gate(self, recipe: GateRecipe, of: DenoiserRecipe, /) -> OverwriteGate: ...
+    def gate(self, recipe: GateOf, of: DenoiserRecipe, /) -> OverwriteGate: ...
 
 
 class Loaded:
@@ -77,7 +86,7 @@ class Training:
     """The recipes of what a rule plays with: a denoiser, and the gate trained for it where the rule has one."""
 
     denoiser: DenoiserRecipe
-    gate: GateRecipe | None = None
+    gate: GateOf | None = None
 
     def __str__(self) -> str:
         what = f"the denoiser of {self.denoiser.corpus}" if self.gate is None else f"a gate for {self.denoiser.corpus}"
@@ -238,8 +247,8 @@ class Search(Played):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an arena plays. ``None``: the tasks of :data:`~ardm.experiments.tasks.ARENA`, all rules, each task's own numbers of
-    calls, the recipes' own steps. Names that do not exist are an ``InputError``.
+    """What an arena plays. ``None``: the tasks of :data:`~ardm.experiments.tasks.ARENA`, all rules but :data:`CHALLENGERS`, each
+    task's own numbers of calls, the recipes' own steps. Names that do not exist are an ``InputError``.
     """
 
     tasks: tuple[str, ...] | None = None
@@ -286,8 +295,10 @@ class Settings:
         steps = self.denoiser_steps or task.recipe.steps
         return replace(task.recipe, seed=0 if task.one_denoiser else seed, steps=steps, causal=causal)
 
-    def gate_recipe(self, task: Task, recipe: GateRecipe, seed: int) -> GateRecipe:
+    def gate_recipe(self, task: Task, recipe: GateOf, seed: int) -> GateOf:
         """The recipe as it is trained for the task and training seed."""
+        if isinstance(recipe, OwnRuns) and isinstance(task.world, GridWorld):
+            recipe = recipe.from_clues
         steps = math.ceil(task.gate_share * (self.gate_steps or recipe.steps))
         return replace(recipe, seed=seed, steps=steps, batch=math.ceil(task.gate_share * recipe.batch))
 
@@ -299,10 +310,11 @@ class Settings:
     def matches(self) -> list[tuple[Task, Entry, int]]:
         """Every task, rule and number of calls that is played."""
         tasks = ARENA if self.tasks is None else [TASKS[name] for name in self.tasks]
+        rules = [name for name in entries() if name not in CHALLENGERS] if self.rules is None else self.rules
         return [
             (task, entry, nfe)
             for task in tasks
-            for entry in choose(self.rules)
+            for entry in choose(rules)
             for nfe in self.nfe or task.nfe
             if plays(task, entry, nfe)
         ]
@@ -355,5 +367,7 @@ def plays(task: Task, entry: Entry, nfe: int) -> bool:
     if entry.causal:
         return task.causal and nfe == task.recipe.length
     if entry.knows and not task.tells:
+        return False
+    if isinstance(entry.gate, OwnRuns) and entry.gate.verified and not verifies(task.world):
         return False
     return entry.revises or task.start_from.hides

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ardm.experiments.cells import Settings
+from ardm.experiments.cells import CHALLENGERS, Settings
 from ardm.experiments.tasks import LADDER, LARGE
 
 __all__ = ["FINALISTS", "PROFILES", "SCALED"]
@@ -11,8 +11,9 @@ FINALISTS = (
     *("autoregressive", "one-way", "fixed schedule", "uniform refinement", "all-resample", "Mask-Predict", "P2-self"),
     *("T2T threshold", "T2M low-prob", "informed corrector", "document's gate"),
     *("learned hide ratio", "attentive hide ratio", "shuffled gate", "oracle hide"),
+    *CHALLENGERS,
 )
-"""The rivals that were best in the first table, and this book's gates."""
+"""The rivals that were best in the first table, this book's gates, and the rules that came later."""
 
 SCALED = (
     *("one-way", "all-resample", "P2-self", "T2M low-prob", "informed corrector"),

@@ -27,9 +27,13 @@ from ardm.base.provenance import provenance
 from ardm.method.denoiser import Transformer
 from ardm.method.gate import OverwriteGate
 from ardm.method.gate_recipe import GateRecipe
+from ardm.method.own_runs import OwnRuns
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
 from ardm.method.train_gate import new_gate, train_gate
+from ardm.method.train_on_own_runs import new_reading_gate, train_on_own_runs
 from ardm.worlds.corpora import checksum, open_corpus
+from ardm.worlds.repairs import minimal_repair
+from ardm.worlds.world import world_of
 
 __all__ = ["Made", "Store", "denoiser_made", "facts_of", "gate_made", "read_denoiser", "read_gate"]
 
@@ -58,14 +62,20 @@ def denoiser_made(recipe: DenoiserRecipe) -> Made:
     return Made("denoiser", _plain(recipe), "", code, checksum(recipe.corpus), fingerprint.versions())
 
 
+GateOf = GateRecipe | OwnRuns
+"""The recipes of gates, by the way in which they learn."""
+
+
 @cache
-def gate_made(recipe: GateRecipe, of: DenoiserRecipe) -> Made:
+def gate_made(recipe: GateOf, of: DenoiserRecipe) -> Made:
     """What decides the gate of a recipe for the denoiser of another, made here and now."""
-    code = fingerprint.code("ardm.method.train_gate", "ardm.worlds.corpora")
+    own = isinstance(recipe, OwnRuns)
+    modules = ("ardm.method.train_on_own_runs", "ardm.worlds.repairs") if own else ("ardm.method.train_gate",)
+    code = fingerprint.code(*modules, "ardm.worlds.corpora")
     return Made("gate", _plain(recipe), denoiser_made(of).key, code, checksum(of.corpus), fingerprint.versions())
 
 
-def _plain(recipe: DenoiserRecipe | GateRecipe) -> dict[str, Any]:
+def _plain(recipe: DenoiserRecipe | GateOf) -> dict[str, Any]:
     """The recipe as JSON gives it back."""
     return json.loads(json.dumps(asdict(recipe)))
 
@@ -86,7 +96,7 @@ class Store:
             self.make_denoiser(recipe, path)
         return read_denoiser(recipe, path, self.device)
 
-    def gate(self, recipe: GateRecipe, of: DenoiserRecipe) -> OverwriteGate:
+    def gate(self, recipe: GateOf, of: DenoiserRecipe) -> OverwriteGate:
         """The gate of the recipe, for the denoiser of the other, in eval mode; trained and kept when it is not here yet."""
         path = self.file(gate_made(recipe, of))
         if not path.is_file():
@@ -110,17 +120,24 @@ class Store:
         }
         _save(model, path, denoiser_made(recipe), facts, began)
 
-    def make_gate(self, recipe: GateRecipe, of: DenoiserRecipe, path: Path) -> None:
+    def make_gate(self, recipe: GateOf, of: DenoiserRecipe, path: Path) -> None:
         """Train the gate of the recipe and write it with the facts of its training, whole or not at all."""
         check_writable(path)
         denoiser, corpus, began = self.denoiser(of), open_corpus(of.corpus, of.length), time.perf_counter()
-        made = train_gate(denoiser, corpus, recipe, device=self.device, progress=self.progress)
+        how = {"device": self.device, "progress": self.progress}
+        if isinstance(recipe, OwnRuns):
+            repaired = minimal_repair(world_of(of.corpus, of.length)) if recipe.verified else None
+            gate, losses = train_on_own_runs(denoiser, corpus, recipe, repaired=repaired, **how)
+        else:
+            made = train_gate(denoiser, corpus, recipe, **how)
+            gate, losses = made.gate, made.losses
         facts = {
             "hidden": of.width,
-            "loss": sum(made.losses[-50:]) / len(made.losses[-50:]),
-            "losses": [round(loss, 5) for loss in made.losses],
+            "vocab_size": corpus.vocab_size,
+            "loss": sum(losses[-50:]) / len(losses[-50:]),
+            "losses": [round(loss, 5) for loss in losses],
         }
-        _save(made.gate, path, gate_made(recipe, of), facts, began)
+        _save(gate, path, gate_made(recipe, of), facts, began)
 
 
 def _save(model: nn.Module, path: Path, made: Made, facts: dict[str, Any], began: float) -> None:
@@ -144,7 +161,7 @@ def _facts(path: Path) -> dict[str, Any]:
         raise InputError(f"{path.name} is not a whole model ({error}): remove it, and make it again") from error
 
 
-def _read(kind: str, recipe: DenoiserRecipe | GateRecipe, path: Path) -> tuple[dict, dict]:
+def _read(kind: str, recipe: DenoiserRecipe | GateOf, path: Path) -> tuple[dict, dict]:
     """The facts and weights of a file, which must be those of the recipe."""
     facts = facts_of(path)
     if facts.get("kind") != kind:
@@ -169,9 +186,12 @@ def read_denoiser(recipe: DenoiserRecipe, path: Path, device: torch.device) -> T
     return model.to(device).eval()
 
 
-def read_gate(recipe: GateRecipe, path: Path, device: torch.device) -> OverwriteGate:
+def read_gate(recipe: GateOf, path: Path, device: torch.device) -> OverwriteGate:
     """The gate in the file, in eval mode; ``InputError`` when it is not of the recipe."""
     facts, weights = _read("gate", recipe, path)
-    gate = new_gate(recipe, facts["hidden"])
+    if isinstance(recipe, OwnRuns):
+        gate = new_reading_gate(recipe, facts["hidden"], facts["vocab_size"])
+    else:
+        gate = new_gate(recipe, facts["hidden"])
     gate.load_state_dict(weights)
     return gate.to(device).eval()

@@ -1,0 +1,153 @@
+"""Training a gate on its own runs, by a teacher: one that knows the right texts, or the frozen denoiser alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ardm.base.devices import pick_device
+from ardm.base.errors import InputError
+from ardm.base.streams import Chance, generator
+from ardm.method.corruption import corrupt
+from ardm.method.denoiser import Block
+from ardm.method.gate import ATTENTION_HEADS, COMBINE, Features, GateOutput, OverwriteGate
+from ardm.method.labels import LABELS, Label, Situation
+from ardm.method.losses import bce
+from ardm.method.optimise import Optimiser
+from ardm.method.own_runs import OwnRuns
+from ardm.method.rules.hide import HideThenRefill
+from ardm.method.sampling import refine
+from ardm.method.schedule import Schedule
+from ardm.method.selection import Selection
+from ardm.method.states import States
+from ardm.method.types import Action, Corpus, Denoiser, Float, Int, Step
+
+__all__ = ["ReadingGate", "ReadingHead", "Repaired", "new_reading_gate", "own_states", "train_on_own_runs"]
+
+Repaired = Callable[[Int[Tensor, "B L"], Int[Tensor, "B L"]], Float[Tensor, "B L"]]
+"""What is wrong in texts, given those that they were made from: ``(x, truth)`` -> ``[B, L]`` in [0, 1]."""
+
+
+class ReadingHead(nn.Module):
+    """logit u from transformer blocks over [h; signals; i/n; t/T; r] of every token, and if it ``reads`` the tokens themselves.
+
+    The denoiser's hidden state at a place says what the denoiser expects there; the token that stands there it need not keep.
+    """
+
+    def __init__(self, hidden: int, signals: int, vocab_size: int, *, width: int, blocks: int, reads: bool) -> None:
+        super().__init__()
+        self.features = nn.Linear(hidden + signals + 3, width)
+        self.token = nn.Embedding(vocab_size + 1, width) if reads else None
+        self.blocks = nn.ModuleList(Block(width, ATTENTION_HEADS) for _ in range(blocks))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, 1)
+
+    def forward(self, f: Features, x: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+        h = self.features(f.joined(hidden=True))
+        if self.token is not None:
+            h = h + self.token(x)
+        for block in self.blocks:
+            h = block(h)
+        return self.readout(self.norm(h)).squeeze(-1)
+
+
+class ReadingGate(OverwriteGate):
+    """An overwrite gate whose head is given the tokens beside their features."""
+
+    def combined(self, combine: str) -> ReadingGate:
+        """The same gate, parameters and moments shared, with another way to combine u and r."""
+        other = ReadingGate(self.head, self.prior, combine, tuple(self.standard)).train(self.training)
+        other.standard = self.standard
+        return other
+
+    def forward(self, step: Step) -> GateOutput:
+        """The logits of p, u and r of every token."""
+        logit_r = self.prior(step.x.shape[1], step.t, step.T).expand(step.x.shape)
+        logit_u = self.head(self.features(step, logit_r), step.x)
+        return GateOutput(COMBINE[self.combine](logit_u, logit_r), logit_u, logit_r)
+
+
+def new_reading_gate(recipe: OwnRuns, hidden: int, vocab_size: int) -> ReadingGate:
+    """The untrained gate of the recipe, for a denoiser whose hidden states have ``hidden`` numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        head = ReadingHead(
+            hidden, len(recipe.signals), vocab_size, width=recipe.width, blocks=recipe.blocks, reads=recipe.reads
+        )
+        gate = ReadingGate(head, combine="gate_only", signals=recipe.signals)
+    gate.prior.requires_grad_(False)
+    return gate
+
+
+def train_on_own_runs(
+    denoiser: Denoiser,
+    corpus: Corpus,
+    recipe: OwnRuns,
+    *,
+    repaired: Repaired | None = None,
+    device: torch.device | None = None,
+    progress: bool = True,
+) -> tuple[ReadingGate, list[float]]:
+    """The gate of the recipe in eval mode, and the loss of every optimiser step.
+
+    ``repaired`` says what is wrong in a text, for the label minimal repair: see :func:`ardm.worlds.repairs.minimal_repair`.
+    The denoiser is frozen; ``device`` is where it computes. ``InputError`` where the label needs ``repaired`` and there is none.
+    """
+    if recipe.verified and repaired is None:
+        raise InputError(f"label={recipe.label!r} needs somebody who knows the right texts: give repaired=")
+    device = device or pick_device()
+    data = generator(recipe.seed, "own runs")
+    hidden = denoiser(corpus.batch(1, data).to(device), 1.0).hidden.shape[-1]
+    gate = new_reading_gate(recipe, hidden, corpus.vocab_size).to(device)
+    optimiser = Optimiser(gate, recipe.rate, recipe.steps)
+    losses = []
+    for _ in tqdm(range(recipe.steps), desc="gate", disable=not progress, mininterval=1.0):
+        states = own_states(denoiser, gate.eval(), corpus, recipe, data, device)
+        labels = _labels(denoiser, states, recipe, repaired, data)
+        gate.train()
+        terms = [bce(gate(step).logit_u, label.value, label.where) for step, label in zip(states.steps, labels, strict=True)]
+        loss = torch.stack(terms).mean()
+        optimiser.descend(loss)
+        losses.append(loss.detach())
+    return gate.eval(), torch.stack(losses).tolist()
+
+
+def own_states(
+    denoiser: Denoiser,
+    gate: OverwriteGate,
+    corpus: Corpus,
+    recipe: OwnRuns,
+    rng: torch.Generator,
+    device: torch.device,
+) -> States:
+    """Every step of a run with the gate as it is."""
+    x0, V = corpus.batch(recipe.batch, rng), corpus.vocab_size
+    level = torch.rand(len(x0), 1, generator=rng) * recipe.most_hidden
+    start = corrupt(x0, V, mask_rate=level, error_rate=recipe.error_rate, generator=rng).x
+    start = torch.where(torch.rand(len(x0), 1, generator=rng) < recipe.blank, V, start)
+    selection = Selection("threshold", recipe.threshold, budget=recipe.budget)
+    rule, steps = HideThenRefill(gate, selection, schedule=Schedule(recipe.order)), []
+
+    def watched(step: Step, chance: Chance) -> Action:
+        steps.append(step)
+        return rule(step, chance)
+
+    seed = int(torch.randint(2**31, (1,), generator=rng))
+    trace = refine(denoiser, watched, start.to(device), recipe.calls, seed=seed)
+    return States(steps=tuple(steps), x0=x0.to(device), final=trace.x)
+
+
+@torch.no_grad()
+def _labels(
+    denoiser: Denoiser, states: States, recipe: OwnRuns, repaired: Repaired | None, rng: torch.Generator
+) -> list[Label]:
+    """The label of every state: of its visible tokens alone."""
+    if repaired is not None and recipe.verified:
+        x = torch.cat([step.x for step in states.steps])
+        wrong = repaired(x, states.x0.repeat(len(states.steps), 1)).float().split(len(states.x0))
+        return [Label(value, ~step.is_mask) for value, step in zip(wrong, states.steps, strict=True)]
+    told = LABELS["likelihood_ratio"]
+    return [told(Situation(step=step, x0=states.x0, final=states.final, denoiser=denoiser), rng) for step in states.steps]
