@@ -190,6 +190,9 @@ def too_heavy(static: Path) -> list[str]:
 # ------------------------------------------------------------------------------------------------------------------ build
 
 
+ROOM = 1_000_000  # bytes: a disk with less is full for a build, which writes files larger than that
+
+
 def jupyter_book(source: Path, work: Path) -> Path:
     """Build ``source`` from nothing, warnings as errors. Returns the folder of pages."""
     shutil.rmtree(work, ignore_errors=True)
@@ -199,7 +202,8 @@ def jupyter_book(source: Path, work: Path) -> Path:
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stdout)
-        raise BookError("Jupyter Book stopped or warned (see above).")
+        full = shutil.disk_usage(work.parent).free < ROOM
+        raise BookError("the disk is full: free 200 MB" if full else "Jupyter Book stopped or warned (see above).")
     return work / "_build" / "html"
 
 
@@ -296,8 +300,9 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)  # so that what was started ends too
     try:
         build()
-    except (BookError, InputError, KeyboardInterrupt) as error:
-        for line in (str(error) or "it was interrupted").splitlines():
+    except (BookError, InputError, KeyboardInterrupt, OSError) as error:
+        said = f"{error.strerror}: {error.filename or 'the disk'}" if isinstance(error, OSError) else str(error)
+        for line in (said or "it was interrupted").splitlines():
             print(f"book: {line}", file=sys.stderr)
         print("book: not built; an earlier book in _build/html, if any, is as it was.", file=sys.stderr)
         return 1

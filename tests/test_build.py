@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import build as book
 import psutil
@@ -225,6 +226,39 @@ def test_a_build_where_nothing_can_be_written_says_so(sources: Path, monkeypatch
     monkeypatch.setattr(Path, "touch", refused)
     with pytest.raises(InputError, match=r"cannot write in the folder .*_build \(Read-only file system\)"):
         book.build(sources)
+
+
+def test_a_disk_that_fills_while_the_book_is_built_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before Jupyter Book, in it, and after it: the earlier book stays."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "page.html")
+    (project / "_build" / "html").mkdir()
+    monkeypatch.setattr(book, "build", lambda: book.build_alone(project, project / "_build"))
+
+    def fails(*_: object, **__: object) -> None:
+        raise full
+
+    for name in ("jupyter_book", "mend", "swap"):
+        with monkeypatch.context() as changed:
+            changed.setattr(book, name, fails)
+            if name != "jupyter_book":
+                changed.setattr(book, "jupyter_book", lambda source, work: source)
+                changed.setattr(book, "empty_pages", lambda *_: [])
+                changed.setattr(book, "broken_links", lambda *_: [])
+            assert book.main([]) == 1
+        said = capsys.readouterr().err.splitlines()
+        assert said[0] == "book: No space left on device: page.html" and len(said) == 2
+        assert (project / "_build" / "html").is_dir()
+
+
+def test_jupyter_book_that_fails_on_a_full_disk_is_not_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, stdout=""))
+    with pytest.raises(BookError, match="Jupyter Book stopped or warned"):
+        book.jupyter_book(tmp_path, tmp_path / "work")
+    monkeypatch.setattr(book.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(BookError, match="the disk is full: free 200 MB"):
+        book.jupyter_book(tmp_path, tmp_path / "work")
 
 
 def test_the_second_of_two_builds_is_told(project: Path) -> None:

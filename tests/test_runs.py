@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -123,6 +124,20 @@ def test_a_kernel_that_cannot_start_is_one_line(notebooks, tmp_path, monkeypatch
     with pytest.raises(RunFailed, match=r"01_toy could not be run \(RuntimeError: Kernel died .*open files \(ulimit -n\)"):
         execute(write(notebooks / "01_toy.ipynb", "1"), tmp_path / "out" / "01_toy.ipynb", progress=False)
     assert files(tmp_path / "out") == []
+
+
+RUN = "import sys, pathlib; from ardm.book.runs import execute; execute(*map(pathlib.Path, sys.argv[1:]), progress=False)"
+
+
+def test_a_kernel_without_open_files_says_so_itself(notebooks, tmp_path):
+    """What a kernel says as it dies stands in the one line, not as a traceback before it."""
+    notebook = write(notebooks / "01_toy.ipynb", "1")
+    run = shlex.join([sys.executable, "-c", RUN, str(notebook), str(tmp_path / "out" / "01_toy.ipynb")])
+    done = subprocess.run(["sh", "-c", f"ulimit -n 40; {run}"], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode
+    assert "ipykernel" not in done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert "01_toy could not be run (" in said and "Too many open files" in said.partition(";")[2]
 
 
 def test_nothing_runs_when_the_input_or_the_place_is_bad(notebooks, tmp_path, monkeypatch):

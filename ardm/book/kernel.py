@@ -9,17 +9,24 @@ import json
 import sys
 from pathlib import Path
 
-__all__ = ["NAME", "own_settings"]
+__all__ = ["NAME", "last_words", "own_settings"]
 
 NAME = "python3"
-LAUNCH = ("-m", "ipykernel_launcher", "-f", "{connection_file}")
+LOG = "kernel.log"
+LAUNCH = (
+    "import os, runpy, sys;"
+    " os.dup2(os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2);"
+    " runpy.run_module('ipykernel_launcher', run_name='__main__', alter_sys=True)"
+)
+"""A cell's stderr goes to its notebook; what else there is, such as a kernel's own traceback, to the file that is named first."""
 
 
 def own_settings(folder: Path, python: str = sys.executable) -> dict[str, str]:
     """The variables of a process that starts kernels of ``python``; what they name is put into ``folder``."""
     kernel, settings = folder / "kernels" / NAME, folder / "matplotlibrc"
     kernel.mkdir(parents=True)
-    spec = {"argv": [python, *LAUNCH], "display_name": "Python 3 (ipykernel)", "language": "python"}
+    argv = [python, "-c", LAUNCH, str(folder / LOG), "-f", "{connection_file}"]
+    spec = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec), "utf8")
     settings.touch()
     return {
@@ -28,3 +35,12 @@ def own_settings(folder: Path, python: str = sys.executable) -> dict[str, str]:
         "MATPLOTLIBRC": str(settings),
         "PYTHONSTARTUP": "",
     }
+
+
+def last_words(folder: Path) -> str:
+    """The last line that a kernel with the settings in ``folder`` left outside its notebook, or nothing."""
+    try:
+        lines = (folder / LOG).read_text("utf8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -20,7 +20,7 @@ from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores
 from ardm.book import reads
-from ardm.book.kernel import NAME, own_settings
+from ardm.book.kernel import NAME, last_words, own_settings
 from ardm.book.notebooks import read_notebook, write_notebook
 from ardm.book.parameters import non_default, read_parameters, validate
 
@@ -83,7 +83,12 @@ def execute(
         part, told = Path(scratch) / "part.ipynb", Path(scratch) / "reads"
         places = {"ARDM_FIGURES": output.resolve().parent / "figures", "ARDM_ROOT": root, "ARDM_READS": told}
         with _environment(**{name: str(place) for name, place in places.items()}, **own_settings(Path(scratch))):
-            why = _run_cells(notebook, part, changed, progress, timeout)
+            try:
+                why = _run_cells(notebook, part, changed, progress, timeout)
+            except _Unable as error:
+                told = "; ".join(words for words in (str(error), last_words(Path(scratch))) if words)
+                hint = "a machine short of open files (ulimit -n), memory or disk space does that"
+                raise RunFailed(f"{notebook.stem} could not be run ({told}); {hint}") from error
         executed = steady(read_notebook(part))
         seconds = round(time.perf_counter() - start, 1)
         run = {**before, "reads": reads.digests(json.loads(told.read_text("utf8")) if told.is_file() else [], root)}
@@ -126,6 +131,10 @@ def _environment(**values: str) -> Iterator[None]:
         os.environ.update(before)
 
 
+class _Unable(Exception):
+    """The machine could not run a notebook, whatever its cells say."""
+
+
 def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress: bool, timeout: int | None) -> str:
     """Run with papermill into ``part``; returns why a cell failed, in one line, or nothing."""
     try:
@@ -155,10 +164,7 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
     except DeadKernelError:
         return f"{_last_cell(part)}: its kernel died; a machine short of memory does that"
     except (RuntimeError, OSError, zmq.ZMQBaseError) as error:  # no cell's: they have their own
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RunFailed(
-            f"{notebook.stem} could not be run ({told}); a machine short of open files (ulimit -n), memory or disk space does that"
-        ) from error
+        raise _Unable(" ".join(f"{type(error).__name__}: {error}".split())) from error
     return ""
 
 
