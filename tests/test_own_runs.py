@@ -116,7 +116,7 @@ def test_the_store_gives_back_the_gate_that_was_trained(tmp_path):
 def test_each_task_asks_for_what_can_be_known_there():
     settings, (repair, ratio) = Settings(), choose(["repair hide", "own ratio hide"])
     grid = settings.training(TASKS["sudoku9-repair"], repair, 0).gate
-    assert (grid.blank, grid.most_hidden, grid.steps, grid.batch) == (0.0, 0.6, 150, 32)
+    assert (grid.blank, grid.most_hidden, grid.steps, grid.batch) == (0.0, 0.6, 150, 24)
     assert settings.training(TASKS["sudoku"], repair, 3).gate == replace(OWN_RUNS["repair"], seed=3)
     played = {(task.name, entry.name) for task, entry, _ in Settings(rules=("repair hide", "own ratio hide")).matches()}
     assert ("text8", ratio.name) in played and ("text8", repair.name) not in played

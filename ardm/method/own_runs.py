@@ -33,7 +33,7 @@ class OwnRuns:
     error_rate: float = 0.1
     most_hidden: float = 1.0  # largest share hidden of a text that does not start from nothing
     steps: int = 300  # optimiser steps
-    batch: int = 64  # texts an optimiser step
+    batch: int = 48  # texts an optimiser step
     rate: float = 2e-3  # peak learning rate
     seed: int = 0
 
@@ -61,7 +61,7 @@ class OwnRuns:
 
 OWN_RUNS = {
     "repair": OwnRuns(blocks=2, reads=True),
-    "own ratio": OwnRuns(label=RATIO, steps=200),
+    "own ratio": OwnRuns(label=RATIO, steps=150),
 }
 """The gates of this kind that rules ask for, by name.
 

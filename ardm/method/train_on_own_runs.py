@@ -27,7 +27,7 @@ from ardm.method.types import Action, Corpus, Denoiser, Float, Int, Step
 
 __all__ = ["ReadingGate", "ReadingHead", "Repaired", "new_reading_gate", "own_states", "train_on_own_runs"]
 
-Repaired = Callable[[Int[Tensor, "B L"], Int[Tensor, "B L"]], Float[Tensor, "B L"]]
+Repaired = Callable[[Tensor, Tensor], Tensor]
 """What is wrong in texts, given those that they were made from: ``(x, truth)`` -> ``[B, L]`` in [0, 1]."""
 
 
