@@ -21,6 +21,8 @@ MACHINE_PATH = re.compile(r"(?<![\w.:/])(?:/(?:home|Users|root|tmp|mnt|opt|priva
 ABSENT = ": not measured here\n"  # what ardm.book.stated prints where a corpus is missing
 EXEMPT = ("nbval-ignore-output", "nbval-skip", "NBVAL_IGNORE_OUTPUT", "NBVAL_SKIP")  # as tags and as comments of nbval
 NEEDS = "needs-"  # compared where that corpus is; see notebooks/conftest.py
+LONGEST = 15  # lines of a cell that a reader sees without opening it
+MOST_STATED = 12  # numbers for the prose that a cell prints in sight
 TRACES_OF_A_RUN = ("papermill", "execution", "ExecuteTime")
 
 
@@ -117,6 +119,12 @@ def of_a_code_cell(cell: dict, counted: int) -> list[str]:
     if exempt(cell):
         rule = "but its outputs are exempt from comparison; state it in a cell that is compared"
         found += [f"states {key!r}, {rule}" for key in stated(cell)]
+    folded = set(cell["metadata"].get("tags", []))
+    lines = len(text_of(cell["source"]).splitlines())
+    if lines > LONGEST and folded.isdisjoint({"hide-input", "hide-cell"}):
+        found.append(f"{lines} lines of code in sight, at most {LONGEST}: tag it hide-input, or make it shorter")
+    if len(stated(cell)) > MOST_STATED and folded.isdisjoint({"hide-output", "hide-cell"}):
+        found.append(f"{len(stated(cell))} numbers for the prose in sight, at most {MOST_STATED}: tag it hide-cell")
     count = cell.get("execution_count")
     if not text_of(cell["source"]).strip():
         found.append("an empty code cell")

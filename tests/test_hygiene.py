@@ -120,6 +120,21 @@ def test_an_exempt_cell_without_a_number_is_fine_and_counted() -> None:
     assert hygiene.census([notebook, stating]) == counts
 
 
+def test_long_code_and_many_numbers_are_folded() -> None:
+    notebook = clean()
+    shown = notebook["cells"][2]
+    shown["source"] = "\n".join(f"x{k} = {k}" for k in range(16))
+    assert hygiene.faults(notebook) == [
+        "cell 2 (sum): 16 lines of code in sight, at most 15: tag it hide-input, or make it shorter"
+    ]
+    shown["metadata"] = {"tags": ["hide-input"]}
+    assert hygiene.faults(notebook) == []
+    shown["outputs"] += [glued(f"n{k}") for k in range(13)]
+    assert hygiene.faults(notebook) == ["cell 2 (sum): 13 numbers for the prose in sight, at most 12: tag it hide-cell"]
+    shown["metadata"] = {"tags": ["hide-cell"]}
+    assert hygiene.faults(notebook) == []
+
+
 def test_links_and_ratios_are_no_machine_paths() -> None:
     notebook = clean()
     notebook["cells"][0]["source"] = "https://example.org/home/page, a/var/b, notebooks/tmp/x, 1/2"
