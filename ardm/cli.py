@@ -277,7 +277,7 @@ def record(*notebooks: str, copies: Annotated[Path | None, Parameter("--from", c
         copies: folder of the executed copies (default: _build/executed)
     """
     found = library.several(notebooks)
-    runs.record_all(runs.copies_of(found, copies or library.copies(found)))
+    runs.record(runs.copies_of(found, copies or library.copies(found)))
     print(f"recorded the outputs of {len(found)} notebooks")
 
 

@@ -20,7 +20,7 @@ from ardm.base import provenance
 from ardm.base.errors import InputError
 from ardm.book import runs
 from ardm.book.reads import digests
-from ardm.book.runs import RunFailed, execute, execute_stale, record, record_all, recorded, steady, why_stale
+from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, steady, why_stale
 from ardm.worlds import corpora
 
 STEPS = "steps: int = 3  # in [1, 10]: steps"
@@ -92,7 +92,7 @@ def test_a_run_uses_the_parameters_and_the_notebooks_folder(notebooks, tmp_path)
     assert not any("papermill" in cell.metadata or cell.metadata.get("tags") == [] for cell in executed.cells)
     assert str(tmp_path) not in output.read_text()
     with pytest.raises(InputError, match="run with steps=7: only a run with the default"):
-        record(output, notebook)
+        record({output: notebook})
 
 
 def test_a_failing_cell_leaves_a_marked_notebook_and_no_result(notebooks, tmp_path):
@@ -371,7 +371,7 @@ def test_record_copies_outputs_and_keeps_the_rest(notebooks, tmp_path):
     notebook = write(notebooks / "01_toy.ipynb", "print(1)", "2", tags={1: ["hide-input"]})
     before = nbformat.read(notebook, as_version=4)
     executed_copy(notebook, tmp_path / "copy.ipynb")
-    record(tmp_path / "copy.ipynb", notebook)
+    record({tmp_path / "copy.ipynb": notebook})
     after = nbformat.read(notebook, as_version=4)
     nbformat.validate(after)
     assert text_of(notebook) == "1\n"
@@ -382,7 +382,7 @@ def test_record_copies_outputs_and_keeps_the_rest(notebooks, tmp_path):
     assert once.endswith(b"}\n")
     assert not once.endswith(b"\n\n")
     assert b"\n {\n" not in once
-    record(tmp_path / "copy.ipynb", notebook)
+    record({tmp_path / "copy.ipynb": notebook})
     assert notebook.read_bytes() == once
 
 
@@ -393,7 +393,7 @@ def test_record_writes_nothing_when_one_of_the_copies_is_refused(notebooks, tmp_
     before = first.read_bytes()
     write(second, "print(3)")
     with pytest.raises(InputError, match=r"02\.ipynb is out of date \(changed: its cells\)"):
-        record_all({tmp_path / notebook.name: notebook for notebook in (first, second)})
+        record({tmp_path / notebook.name: notebook for notebook in (first, second)})
     assert first.read_bytes() == before
 
 
@@ -402,7 +402,7 @@ def test_record_in_a_folder_that_cannot_be_written_says_so(notebooks, tmp_path, 
     executed_copy(notebook, tmp_path / "01.ipynb")
     monkeypatch.setattr(Path, "touch", read_only)
     with pytest.raises(InputError, match=r"cannot write in the folder .*notebooks \(Read-only file system\)"):
-        record(tmp_path / "01.ipynb", notebook)
+        record({tmp_path / "01.ipynb": notebook})
 
 
 def read_only(*_, **__):
@@ -412,14 +412,14 @@ def read_only(*_, **__):
 def test_record_refuses_what_is_stale_or_not_a_run(notebooks, tmp_path):
     notebook = write(notebooks / "01_toy.ipynb", "print(1)")
     with pytest.raises(InputError, match="is not an executed copy"):
-        record(tmp_path / "absent.ipynb", notebook)
+        record({tmp_path / "absent.ipynb": notebook})
     with pytest.raises(InputError, match="is not an executed copy"):
-        record(notebook, notebook)
+        record({notebook: notebook})
     executed_copy(notebook, tmp_path / "copy.ipynb")
     (notebooks.parent / "ardm" / "method" / "gate.py").write_text("changed = 1")
     stored = notebook.read_bytes()
     with pytest.raises(InputError, match=r"is out of date \(changed: ardm/method/gate.py\)"):
-        record(tmp_path / "copy.ipynb", notebook)
+        record({tmp_path / "copy.ipynb": notebook})
     assert notebook.read_bytes() == stored
 
 

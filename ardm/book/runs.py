@@ -31,7 +31,6 @@ __all__ = [
     "execute_stale",
     "project_root",
     "record",
-    "record_all",
     "recorded",
     "steady",
     "why_stale",
@@ -234,13 +233,11 @@ def recorded(executed: Path) -> dict[str, Any] | None:
         return None
 
 
-def record(executed: Path, notebook: Path) -> None:
-    """Copy the outputs of ``executed`` into the stored notebook; its sources, ids, tags and formatting stay as they are."""
-    record_all({executed: notebook})
+def record(copies: Mapping[Path, Path]) -> None:
+    """Copy the outputs of each executed copy into its stored notebook, whose sources, ids, tags and formatting stay as they are.
 
-
-def record_all(copies: Mapping[Path, Path]) -> None:
-    """Copy the outputs of each executed copy into its notebook. All are checked before the first is written."""
+    All are checked before the first is written.
+    """
     filled = {notebook: _filled(executed, notebook) for executed, notebook in copies.items()}
     for notebook in filled:
         check_writable(notebook)
