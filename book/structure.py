@@ -23,7 +23,15 @@ PICTURE, WALK = "code-wings.svg", "code-step.svg"
 WIDTH = 360  # of both drawings: what a phone shows at full size
 LETTER = 6.7  # width of a letter of the modules' names, at most: monospaced, of size 11
 INK, PALE = "#222222", "#f1f3f5"
-COLOURS = ("#5f6368", "#a0417a", "#0072b2", "#00795a", "#b34700", "#333333")  # a wing each, on white at least 4.5 : 1
+COLOURS = (
+    "#5f6368",
+    "#a0417a",
+    "#0072b2",
+    "#7a5c00",
+    "#00795a",
+    "#b34700",
+    "#333333",
+)  # a wing each, on white at least 4.5 : 1
 FONT = "font-family='ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace'"
 
 
@@ -177,8 +185,8 @@ def walk(stops: Sequence[Sequence[Stop]] = STOPS) -> str:
         tall = HIGH + 13 * (len(row[0].says) - 1) + 13 * (len(row) > 1)
         for k, stop in enumerate(row):
             x = 2 + k * (width + 8)
-            parts += [box(x, y, width, tall, fill=PALE, stroke=COLOURS[4])]
-            parts += [text(x + 8, y + 16, stop.code, fill=COLOURS[4], style="font-weight='bold'")]
+            parts += [box(x, y, width, tall, fill=PALE, stroke=COLOURS[5])]
+            parts += [text(x + 8, y + 16, stop.code, fill=COLOURS[5], style="font-weight='bold'")]
             parts += [text(x + 8, y + 33 + 13 * j, words, size=10) for j, words in enumerate(stop.says)]
             at = (x + 8, y + tall - 8, "") if len(row) > 1 else (x + width - 8, y + 16, "text-anchor='end'")
             if stop.file:

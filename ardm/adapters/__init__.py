@@ -1,0 +1,1 @@
+"""Denoisers of others: what adapters make of models that this package did not train."""
