@@ -159,7 +159,7 @@ def test_a_gate_learns_on_it(model, denoiser):
         length=9,
         vocab_size=40,
         batch=lambda count, rng: texts(count),
-        held_out=lambda count, *, seed=0: texts(count),
+        held_out=texts,
         decode=str,
     )
     recipe = OwnRuns(label=RATIO, width=16, steps=2, batch=3, calls=3)

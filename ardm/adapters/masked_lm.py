@@ -32,7 +32,7 @@ class Tokenizer(Protocol):
 
 
 class MaskedLanguageModel:
-    """A masked language model as a :class:`~ardm.method.types.Denoiser`: it reads masks and visible tokens and predicts every place.
+    """A masked language model as a :class:`~ardm.method.types.Denoiser`: it reads masks and words and predicts every place.
 
     Ids are those of the model but for the mask, which here is the one id above all others, ``V``: :meth:`ids_of` and
     :meth:`ids_for` go from the model's ids to these and back. The model's mask, its special tokens and its padding are never
