@@ -55,7 +55,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def duels(table: pd.DataFrame, rule: str, column: str = "loss") -> pd.DataFrame:
-    """The rule less its best rival, a row for each task and number of calls that it was played with.
+    """The rule less its best rival, a row for each task, in the table's order, and number of calls that it was played with.
 
     The rival is the rule of the field, or the strong control, that has the lowest mean loss in these very rows: chosen with
     hindsight, which favours it. ``difference`` with its 95 % interval ``low``, ``high`` is paired by training; ``p`` is that of
@@ -90,5 +90,6 @@ def duels(table: pd.DataFrame, rule: str, column: str = "loss") -> pd.DataFrame:
         )
     if not rows:
         raise InputError(f"no row of {rule!r} beside a rival's in this table: it has {', '.join(table['rule'].unique())}")
-    found = pd.DataFrame(rows)
+    tasks = list(dict.fromkeys(table["task"]))
+    found = pd.DataFrame(sorted(rows, key=lambda row: (tasks.index(row["task"]), row["nfe"])))
     return found.assign(p_holm=holm(found["p"].tolist()))
