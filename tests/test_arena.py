@@ -18,7 +18,7 @@ from ardm.base import fingerprint, graph
 from ardm.base.errors import InputError
 from ardm.base.graph import UnitsFailed
 from ardm.experiments.arena import Arena, arena
-from ardm.experiments.cells import REAL, TUNING, Cell, Loaded, Reference, Search, Settings, Training, play, plays
+from ardm.experiments.cells import CHALLENGERS, REAL, TUNING, Cell, Loaded, Reference, Search, Settings, Training, play, plays
 from ardm.experiments.make import asked
 from ardm.experiments.profiles import PROFILES
 from ardm.experiments.results import publish, read, stale, state
@@ -132,6 +132,7 @@ def test_each_rule_says_whether_it_plays_the_long_tasks():
         *("Mask-Predict", "ReMDM cap", "P2-self", "PRISM head", "T2T threshold", "T2M low-prob", "informed corrector"),
         *("document's gate", "learned noisy-OR in place", "learned p=u in place", "learned hide mismatch"),
         *("learned hide ratio", "attentive hide ratio", "shuffled gate", "random gate", "oracle hide"),
+        *CHALLENGERS,
     }
 
 

@@ -54,6 +54,6 @@ ENTRIES = (
         knobs=grid(write_above=(0.6, 0.3, 0.8), hide_below=(0.9, 0.7, 0.5, 0.2)),
         long=True,
         colour=SKY,
-        mark="v",
+        mark="X",
     ),
 )
