@@ -1,5 +1,6 @@
 """Every device that is there does the main paths and agrees with the CPU; one without float64 is there on every machine."""
 
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -22,12 +23,14 @@ from ardm.method.gate import SIGNALS
 from ardm.method.gate_recipe import Corrupted, EndToEnd, GateRecipe, Head, Rollout, Taught
 from ardm.method.labels import leave_one_out
 from ardm.method.likelihood import bits_per_token
+from ardm.method.own_runs import OWN_RUNS, OwnRuns
 from ardm.method.rules import entries
 from ardm.method.sampling import blank, noise, observe, refine
 from ardm.method.schedule import ORDERS
 from ardm.method.states import held_out_states
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
 from ardm.method.train_gate import new_gate, train_gate
+from ardm.method.train_on_own_runs import new_reading_gate
 from ardm.worlds.corpora import TextCorpus, open_corpus
 from ardm.worlds.judge import TextScorer
 from ardm.worlds.laws import Oracle, markov
@@ -151,6 +154,14 @@ def test_a_gate_trains_as_on_the_cpu(device, name):
     assert there.gate(step).logit_p.shape == x0.shape
 
 
+def test_a_gate_learns_on_its_own_runs_on_any_device(device, tmp_path):
+    recipe = replace(OWN_RUNS["repair"], width=8, steps=2, batch=4, calls=3)
+    there, here = (Store(tmp_path / where.type, where).gate(recipe, SMALL) for where in (device, CPU))
+    assert next(there.parameters()).device.type == device.type
+    for name, value in here.state_dict().items():
+        assert there.state_dict()[name].shape == value.shape and there.state_dict()[name].isfinite().all()
+
+
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_signals_are_those_of_the_cpu(device, signal):
     x = open_corpus("agreement", 9).held_out(8)
@@ -175,8 +186,17 @@ TASKS = {
 }
 
 
+def untrained(recipe):
+    """A gate of the recipe as it is before its training."""
+    if isinstance(recipe, OwnRuns):
+        return new_reading_gate(recipe, SMALL.width, open_corpus("agreement", 9).vocab_size)
+    return new_gate(small_gate(recipe), SMALL.width)
+
+
 @cache
 def weights_of(recipe):
+    if isinstance(recipe, OwnRuns):  # what it learns plays no part here
+        return untrained(recipe).state_dict()
     gate = train_gate(on(CPU), open_corpus("agreement", 9), small_gate(recipe), device=CPU, progress=False).gate
     return gate.state_dict()
 
@@ -185,7 +205,7 @@ def parts(entry, device):
     """The denoiser, and the gate that the rule asks for, both trained on the CPU."""
     if entry.gate is None:
         return Parts(on(device), device=device)
-    gate = new_gate(small_gate(entry.gate), SMALL.width)
+    gate = untrained(entry.gate)
     gate.load_state_dict(weights_of(entry.gate))
     return Parts(on(device), gate.to(device).eval(), device)
 

@@ -30,7 +30,7 @@ from ardm.method.gate_recipe import GateRecipe
 from ardm.method.own_runs import OwnRuns
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
 from ardm.method.train_gate import new_gate, train_gate
-from ardm.method.train_on_own_runs import new_reading_gate, train_on_own_runs
+from ardm.method.train_on_own_runs import Repaired, new_reading_gate, train_on_own_runs
 from ardm.worlds.corpora import checksum, open_corpus
 from ardm.worlds.repairs import minimal_repair
 from ardm.worlds.world import world_of
@@ -126,7 +126,7 @@ class Store:
         denoiser, corpus, began = self.denoiser(of), open_corpus(of.corpus, of.length), time.perf_counter()
         how = {"device": self.device, "progress": self.progress}
         if isinstance(recipe, OwnRuns):
-            repaired = minimal_repair(world_of(of.corpus, of.length)) if recipe.verified else None
+            repaired = _anywhere(minimal_repair(world_of(of.corpus, of.length))) if recipe.verified else None
             gate, losses = train_on_own_runs(denoiser, corpus, recipe, repaired=repaired, **how)
         else:
             made = train_gate(denoiser, corpus, recipe, **how)
@@ -138,6 +138,11 @@ class Store:
             "losses": [round(loss, 5) for loss in losses],
         }
         _save(gate, path, gate_made(recipe, of), facts, began)
+
+
+def _anywhere(repaired: Repaired) -> Repaired:
+    """The same for texts on any device: asked on the CPU, told in float32."""
+    return lambda x, truth: repaired(x.cpu(), truth.cpu()).float().to(x.device)
 
 
 def _save(model: nn.Module, path: Path, made: Made, facts: dict[str, Any], began: float) -> None:
