@@ -82,12 +82,7 @@ def execute(
         part, told = Path(scratch) / "part.ipynb", Path(scratch) / "reads"
         places = {"ARDM_FIGURES": output.resolve().parent / "figures", "ARDM_ROOT": root, "ARDM_READS": told}
         with _environment(**{name: str(place) for name, place in places.items()}, **own_settings(Path(scratch))):
-            try:
-                why = _run_cells(notebook, part, changed, progress, timeout)
-            except _Unable as error:
-                told = "; ".join(words for words in (str(error), last_words(Path(scratch))) if words)
-                hint = "a machine short of open files (ulimit -n), memory or disk space does that"
-                raise RunFailed(f"{notebook.stem} could not be run ({told}); {hint}") from error
+            why = _run_cells(notebook, part, changed, progress, timeout)
         executed = steady(read_notebook(part))
         seconds = round(time.perf_counter() - start, 1)
         run = {**before, "reads": reads.digests(json.loads(told.read_text("utf8")) if told.is_file() else [], root)}
@@ -130,10 +125,6 @@ def _environment(**values: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-class _Unable(Exception):
-    """The machine could not run a notebook, whatever its cells say."""
-
-
 def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress: bool, timeout: int | None) -> str:
     """Run with papermill into ``part``; returns why a cell failed, in one line, or nothing."""
     try:
@@ -163,7 +154,9 @@ def _run_cells(notebook: Path, part: Path, parameters: dict[str, Any], progress:
     except DeadKernelError:
         return f"{_last_cell(part)}: its kernel died; a machine short of memory does that"
     except (RuntimeError, OSError, zmq.ZMQBaseError) as error:  # no cell's: they have their own
-        raise _Unable(" ".join(f"{type(error).__name__}: {error}".split())) from error
+        said = " ".join(f"{type(error).__name__}: {error}".split()), last_words(part.parent)  # where its settings lie too
+        hint = "a machine short of open files (ulimit -n), memory or disk space does that"
+        raise RunFailed(f"{notebook.stem} could not be run ({'; '.join(filter(None, said))}); {hint}") from error
     return ""
 
 
