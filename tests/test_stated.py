@@ -11,10 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import nbformat
+import pandas as pd
 import pytest
 
 from ardm.base.errors import InputError
-from ardm.book.stated import agree, exact, measured
+from ardm.book.stated import agree, cells, exact, measured, numbers, within
 
 CONFTEST = Path(__file__).resolve().parent.parent / "notebooks" / "conftest.py"
 RECORD = "application/papermill.record/text/plain"
@@ -58,6 +59,27 @@ def test_an_exact_value_is_printed_and_glued(capsys, glued):
     exact("text", None)
     assert capsys.readouterr().out == "calls = 32\nlaw = agreement corpus\ntext: not measured here\n"
     assert glued == {"calls": "32", "which": "agreement corpus", "text": "not measured here"}
+
+
+def test_numbers_are_declared_by_name(capsys, glued):
+    numbers("live", {"calls": 8, "valid": within(5, 52.12, "%", digits=0), "loss": within(0.05), "where": None})
+    assert capsys.readouterr().out.splitlines() == [
+        "live-calls = 8",
+        "live-valid = 52 % (checked to within 5)",
+        "live-loss: not measured here",
+        "live-where: not measured here",
+    ]
+    absent = "not measured here"
+    assert glued == {"live-calls": "8", "live-valid": "52 %", "live-loss": absent, "live-where": absent}
+
+
+def test_cells_of_a_table_are_numbers(capsys, glued):
+    table = pd.DataFrame({"valid": [81.54, 93.2], "edits": [6.1, 5.83]}, index=["ratio gate", "oracle hide"])
+    columns = {"valid": ("valid", within(4, unit="%")), "n": ("edits", within(0.5))}
+    numbers("win", cells(table, {"gate": "ratio gate", "best": "oracle hide"}, columns))
+    assert glued == {"win-valid-gate": "81.5 %", "win-valid-best": "93.2 %", "win-n-gate": "6.10", "win-n-best": "5.83"}
+    with pytest.raises(KeyError, match="no rule"):
+        cells(table, {"gate": "no rule"}, columns)
 
 
 def test_numbers_of_torch_and_numpy_are_numbers(capsys):

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ardm.base.errors import InputError
 
-__all__ = ["GLUED", "agree", "exact", "measured"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["GLUED", "agree", "cells", "exact", "measured", "numbers", "within"]
 
 GLUED = "application/papermill.record/"  # the start of the MIME types under which glue stores what prose quotes
 ABSENT = "not measured here"
@@ -22,6 +27,46 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _MEASURED = re.compile(
     rf"(?P<name>.+) = (?P<value>{_NUMBER})(?: (?P<unit>[^=()]+))? \(checked to within (?P<tolerance>{_NUMBER})\)"
 )
+
+
+@dataclass(frozen=True)
+class within:  # noqa: N801: read as a word of the sentence that it stands in
+    """A number that may differ by ``tolerance`` on another machine; ``value`` is None where it could not be measured.
+
+    ``digits``: decimals shown; by default two significant ones of the tolerance.
+    """
+
+    tolerance: float
+    value: Any = None
+    unit: str = ""
+    digits: int | None = None
+
+
+def numbers(prefix: str, named: Mapping[str, Any]) -> None:
+    """Hand numbers to the prose, each as ``PREFIX-NAME``, and print a line for each, by which a later run is compared.
+
+    A ``within`` is rounded and compared by its tolerance: ``where-valid = 52.1 % (checked to within 5.0)``. Whatever else is the
+    same everywhere: its text is shown, and compared, as it is. None: not measured here.
+    """
+    for name, value in named.items():
+        key = f"{prefix}-{name}"
+        if isinstance(value, within):
+            measured(key, value.value, tolerance=value.tolerance, unit=value.unit, digits=value.digits, key=key)
+        else:
+            exact(key, value, key=key)
+
+
+def cells(table: pd.DataFrame, rows: Mapping[str, Any], columns: Mapping[str, tuple[str, within]]) -> dict[str, within]:
+    """Cells of a table for ``numbers``, as ``COLUMN-ROW``: every pair of a name of ``rows`` and one of ``columns``.
+
+    ``rows``: the label in the index by the name in the prose. ``columns``: likewise the label of the column, and how its values
+    are rounded and checked.
+    """
+    return {
+        f"{column}-{row}": replace(how, value=table.at[label, of])
+        for column, (of, how) in columns.items()
+        for row, label in rows.items()
+    }
 
 
 def measured(
