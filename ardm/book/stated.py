@@ -30,7 +30,7 @@ _MEASURED = re.compile(
 
 
 @dataclass(frozen=True)
-class within:  # noqa: N801: read as a word of the sentence that it stands in
+class within:  # a word of the sentence in which it stands
     """A number that may differ by ``tolerance`` on another machine; ``value`` is None where it could not be measured.
 
     ``digits``: decimals shown; by default two significant ones of the tolerance.
