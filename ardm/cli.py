@@ -314,6 +314,27 @@ def export(name: str, /, *, out: Folder | None = None) -> None:
         print(path)
 
 
+@app.command
+def bench(*, positions: int = 512, words: int = 50_257, width: int = 768, repeats: int = 7, out: Folder | None = None) -> None:
+    """Time what deciding costs beside predicting: signals and a draw in several ways, each against one head matmul.
+
+    Args:
+        positions: tokens of all texts together, B x L
+        words: size of the vocabulary, V
+        width: of the hidden states, D
+        repeats: rounds; every way is called once a round
+        out: file of all figures, as JSON
+    """
+    from ardm.base.devices import pick_device
+    from ardm.experiments.bench import Size, report
+    from ardm.experiments.bench import bench as measure
+
+    told = measure(Size(positions, words, width), repeats, pick_device())
+    if out:
+        write_whole(out, json.dumps(told, indent=1) + "\n")
+    print(report(told))
+
+
 class Changes(TypedDict, total=False):
     """What the options of ``arena`` and ``ablations`` change of a profile.
 
