@@ -299,6 +299,80 @@ def train(name: str, /, *, out: Folder | None = None) -> None:
     print(publish(name, out or library.here(MODELS)))
 
 
+class Reading(TypedDict, total=False):
+    """How ``train-gate`` reads a model.
+
+    Args:
+        unframed: do not put the tokenizer's special tokens around a window
+        shift: the model's logits at i predict the token at i + 1
+        trust_remote_code: run the model's own code
+    """
+
+    unframed: bool
+    shift: bool
+    trust_remote_code: bool
+
+
+class Training(TypedDict, total=False):
+    """How ``train-gate`` trains.
+
+    Args:
+        steps: optimiser steps (default: 300)
+        batch: windows an optimiser step (default: 64)
+        seed: of the training (default: 0)
+    """
+
+    steps: int
+    batch: int
+    seed: int
+
+
+@app.command
+def train_gate(
+    model: str,
+    /,
+    *,
+    texts: Folder,
+    out: Folder = Path("gate.safetensors"),
+    length: int = 64,
+    training: Annotated[Training | None, Parameter("*")] = None,
+    reading: Annotated[Reading | None, Parameter("*")] = None,
+) -> None:
+    """Train the recommended gate for a masked language model of Hugging Face, on texts of your own.
+
+    Args:
+        model: folder or name that transformers loads
+        texts: a text file, UTF-8; its last tenth is held out
+        out: file of the gate
+        length: tokens of a window
+    """
+    from ardm.adapters import gates, masked_lm
+    from ardm.experiments.ranking import told_apart
+    from ardm.method.gate_recipe import RECOMMENDED
+    from ardm.method.train_gate import train_gate as train
+
+    check_writable(out)
+    recipe, words, how = replace(RECOMMENDED, **(training or {})), _text(texts), dict(reading or {})
+    denoiser, tokenizer = masked_lm.load(model, framed=not how.pop("unframed", False), **how)
+    corpus = gates.TokenTexts.of(words, length, tokenizer, denoiser)
+    gate = train(denoiser, corpus, recipe, device=denoiser.device).gate
+    gates.save_gate(out, gate, recipe, denoiser, model=model)
+    found = told_apart(gate, denoiser, corpus, seed=recipe.seed, device=denoiser.device)
+    print("wrong tokens of held-out texts told from right ones (1: always, 0.5: by chance):")
+    print("\n".join(f"  {name:28s} {rank:.3f}" for name, rank in found.items()))
+    print(out)
+
+
+def _text(path: Path) -> str:
+    """A text file, whole."""
+    try:
+        return path.read_text("utf8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text in UTF-8: convert it first") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): name a text file") from None
+
+
 @app.command
 def export(name: str, /, *, out: Folder | None = None) -> None:
     """Write a published denoiser and its gate as ONNX graphs.
