@@ -54,7 +54,7 @@ def _pictured(figure: nodes.figure) -> list[str]:
     return [PurePosixPath(image["uri"]).stem for image in figure.findall(nodes.image)]
 
 
-READ = 7.5
+READ = 7
 """Pixels: words of a figure are never smaller. On a screen too narrow for that the figure scrolls in its own box."""
 
 
@@ -71,7 +71,7 @@ def picture(id: str, alt: str, marks: dict[str, Any], root: str) -> str:
     told = {name: marks[name] for name in ("axes", "series", "marks")}
     data = json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     script = f'<script type="application/json">{data}</script>' if marks["marks"] else ""
-    sheet = f'<div class="figure-sheet" style="min-width: {least}px; max-width: {width}px">{pictures}</div>'
+    sheet = f'<div class="figure-sheet" style="--readable: {least}px; max-width: {width}px">{pictures}</div>'
     return f'<div class="figure-box" data-figure="{id}"><div class="figure-scroll">{sheet}</div>{script}</div>'
 
 
