@@ -85,6 +85,14 @@ def test_a_place_with_a_name_is_called_by_it():
     assert [axes[1] for axes in found["axes"]] == ["", ""]  # names need no label
 
 
+def test_a_place_between_the_names_has_none():
+    fig, ax = plt.subplots()
+    ax.plot([0, 2, 4], [0, 1, 2], "o")
+    ax.set_xticks([0, 4])
+    ax.set_xticklabels([1, 5])  # numbers that are not those of their places
+    assert [mark[1] for mark in told(fig)[0]] == ["1", "", "5"]
+
+
 def test_what_was_moved_aside_on_a_logarithmic_axis_is_read_at_its_place():
     fig, ax = plt.subplots()
     ax.plot([8.1, 20], [1, 2], "o")

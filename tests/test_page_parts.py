@@ -285,7 +285,7 @@ def test_a_mark_is_read_by_a_tap_where_the_figure_scrolls(browser, address):  # 
 
 
 def test_a_name_with_markup_is_said_as_it_is(browser, planted):  # noqa: F811
-    address, folder = planted
+    site, folder = planted
     evil = "</script><img src=x onerror=document.title='bad'> & <b>"
     marks = {
         "size": [360, 180],
@@ -296,9 +296,9 @@ def test_a_name_with_markup_is_said_as_it_is(browser, planted):  # noqa: F811
     }
     (folder / "book.js").write_text((HTML.parent.parent / "book" / "_static" / "book.js").read_text())
     body = f'<h1>T</h1><figure>{picture("fig-a", evil, marks, "")}</figure><script src="book.js"></script>'
-    style = "<style>.figure-sheet { position: relative; height: 200px } [hidden] { display: none } .figure-ring { position: absolute }</style>"
+    style = "<style>.figure-sheet { position: relative; height: 200px } .figure-ring { position: absolute }</style>"
     (folder / "page.html").write_text(f"<!doctype html><html><head><title>good</title>{style}</head><body>{body}</body></html>")
-    with Visit(browser, f"{address}/page.html", viewport=DESK) as visit:
+    with Visit(browser, f"{site}/page.html", viewport=DESK) as visit:
         frame = visit.page.locator(".figure-sheet").bounding_box()
         tip = visit.page.locator(".figure-tip")
         for x, y, said in ((0.5, 0.5, ["y: <i>2", f"{evil}: 1"]), (0.84, 0.6, ["y: 4", f"{evil}: 3"])):  # a point, then a bar

@@ -240,7 +240,7 @@ def _names(way: axis.Axis) -> dict[float, str]:
     if not isinstance(formatter, named | ticker.FuncFormatter if fixed else named):
         return {}
     places = way.get_majorticklocs()
-    names = dict(zip(map(float, places), formatter.format_ticks(places), strict=False))
+    names = {float(place): str(name) for place, name in zip(places, formatter.format_ticks(places), strict=False)}
     plain = all(_number(name) == place for place, name in names.items()) and way.get_scale() != "log"
     return {} if plain else {place: " ".join(name.split()) for place, name in names.items()}
 
