@@ -86,8 +86,9 @@ def listing(figures: Iterable[Figure], titles: Mapping[str, str]) -> str:
     lines = [
         "# Figures",
         "",
-        "Every numbered figure of the book. On its page each has a row below it: the picture as PNG, SVG and PDF, the table behind",
-        "it, the code that drew it, the parameters of the run, and an entry to cite it by.",
+        "Every numbered figure of the book. On its page a mark that is pointed at says what it is (by key: the arrows, once the",
+        "figure has the focus), and each figure has a row below it: the picture as PNG, SVG and PDF, the table behind it, the code",
+        "that drew it, the parameters of the run, and an entry to cite it by.",
     ]
     for page, group in itertools.groupby(figures, key=lambda figure: figure.page):
         lines += ["", f"## {titles[page]}", "", "::::{div} figure-list"]

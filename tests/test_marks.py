@@ -161,6 +161,19 @@ def test_a_label_of_the_row_holds_for_the_panels_beside():
     assert words == [["", "valid, %"], ["calls", "valid, %"], ["", ""], ["calls", ""]]
 
 
+@pytest.mark.parametrize(
+    ("names", "shared", "word"), [(["4", "8"], False, "calls"), (["a", "b"], False, ""), (["a", "b"], True, "calls")]
+)
+def test_an_axis_of_words_takes_no_label_of_another(names, shared, word):
+    fig, (upper, lower) = plt.subplots(2, 1, sharex=shared)
+    for ax in (upper, lower):
+        ax.plot([4, 8], [1, 2], "o")
+        ax.set_xscale("log")
+        ax.set_xticks([4, 8], names)
+    lower.set_xlabel("calls")
+    assert [axes[0] for axes in told(fig)[1]["axes"]] == [word, "calls"]
+
+
 def test_the_smallest_words_are_found():
     fig, ax = plt.subplots()
     ax.set_title("small", fontsize=6.5)

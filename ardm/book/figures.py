@@ -313,9 +313,7 @@ def rewriting(trace: Trace, words: tuple[str, ...], *, row: int = 0, separator: 
     ]
     table = pd.DataFrame(cells, columns=["step", "position", "token", "event"])
 
-    longest = table.loc[~table["event"].isin((HIDDEN, HIDDEN_AGAIN)), "token"].str.len().max()
-    wide = min(0.66, 0.14 + 0.08 * longest)  # inches: the longest word at its size, no more
-    fig, ax = plt.subplots(figsize=(wide * trace.x.shape[1], 0.3 * len(trace.frames) + 1.2))
+    fig, ax = plt.subplots(figsize=(0.66 * trace.x.shape[1], 0.3 * len(trace.frames) + 1.2))
     for cell in table.itertuples():
         face, ink = EVENTS[cell.event]
         ax.add_patch(patches.Rectangle((cell.position - 0.5, cell.step - 0.5), 1, 1, facecolor=face, edgecolor="white"))

@@ -223,12 +223,17 @@ def _interval(read: Callable[[float], str], between: tuple[float, float] | None)
 
 
 def _words(ax: Axes, way: str) -> str:
-    """The label of an axis, or that of the panel which labels it for a whole row or column; without what stands in brackets."""
+    """The label of an axis, or that of the panel which labels it for a whole row or column; without what stands in brackets.
+
+    An axis whose places are words needs no label: it takes one only of a panel whose axis it shares.
+    """
     own, spec = getattr(ax, f"get_{way}label")(), ax.get_subplotspec()
-    if not own and spec is not None and not _names(getattr(ax, f"{way}axis")):
-        span = {"x": "colspan", "y": "rowspan"}[way]
+    if not own and spec is not None:
+        span, shared = {"x": "colspan", "y": "rowspan"}[way], getattr(ax, f"get_shared_{way}_axes")()
+        in_words = any(_number(name) is None for name in _names(getattr(ax, f"{way}axis")).values())
         panels = [other for other in ax.figure.axes if other.get_subplotspec() is not None]
         alike = [other for other in panels if getattr(other.get_subplotspec(), span) == getattr(spec, span)]
+        alike = [other for other in alike if shared.joined(ax, other) or not in_words]
         own = next((words for other in alike if (words := getattr(other, f"get_{way}label")())), "")
     return re.sub(r"\s*\([^()]*\)$", "", " ".join(own.split()))
 
