@@ -22,6 +22,9 @@ RUN = {"key": "0" * 64, "parameters": {}, "seconds": 12.3}
 WORDS = {"id": "fig-one", "caption": "Validity against calls.", "alt": "A rising line."}
 
 
+MARKS = {"size": [360, 180], "text": 9, "axes": [["calls", "valid, %", ""]], "series": ["a rule"], "marks": [[0, 0, 500, 500]]}
+
+
 def picture(words: dict | None = WORDS) -> dict:
     metadata = {"ardm": {"figure": dict(words)}} if words is not None else {}
     return {
@@ -135,6 +138,7 @@ def tree(root: Path, **notebooks: dict) -> Path:
     for kind in gallery.FILES:
         (executed / "figures" / f"fig-one.{kind}").write_text(f"a {kind}")
     (executed / "figures" / "fig-one.png").write_bytes(base64.b64decode(PICTURE))
+    (executed / "figures" / "fig-one.marks.json").write_text(json.dumps(MARKS))
     (executed / "figures" / "fig-one.json").write_text(json.dumps({**WORDS, "provenance": {"commit": "0123456789ab"}}))
     return executed
 
@@ -164,10 +168,12 @@ def test_stage_takes_the_executed_notebooks_and_leaves_scripts_out(tmp_path: Pat
         "notebooks/b.ipynb",
     ]
     kept = {path.name: path for path in (tmp_path / "source" / gallery.FOLDER).rglob("*") if path.is_file()}
-    assert set(kept) == {f"fig-one.{kind}" for kind in gallery.FILES}  # and a small one in a folder of its own
+    shown = set(gallery.FILES) - {"marks.json"}  # which the page itself holds
+    assert set(kept) == {f"fig-one.{kind}" for kind in shown}  # and a small one in a folder of its own
     assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (240, 120)
     facts = json.loads((tmp_path / "source" / "figures.json").read_text())["fig-one"]
     assert (facts["notebook"], facts["cell"], facts["code"]) == ("notebooks/a.ipynb", "plot", "plot()")
+    assert facts["marks"] == MARKS
     assert (facts["command"], facts["provenance"]) == (".venv/bin/ardm run a", {"commit": "0123456789ab"})
 
 
@@ -204,6 +210,8 @@ def test_two_figures_with_one_id_are_refused(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "fig-one.svg").unlink(), r"fig-one\.svg missing in figures/: run `ardm execute --force a`"),
         (lambda folder: (folder / "fig-one.json").unlink(), r"fig-one\.json missing"),
+        (lambda folder: (folder / "fig-one.dark.svg").unlink(), r"fig-one\.dark\.svg missing"),
+        (lambda folder: (folder / "fig-one.marks.json").unlink(), r"fig-one\.marks\.json missing"),
         (lambda folder: (folder / "fig-one.csv").unlink(), r"fig-one\.csv missing"),
         (lambda folder: (folder / "fig-one.png").write_bytes(b""), r"fig-one\.png is of another run than the page"),
     ],

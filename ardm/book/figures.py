@@ -13,22 +13,39 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
-from matplotlib import lines, patches
+from matplotlib import colors, container, lines, patches, transforms
 from PIL import Image
+from scipy.optimize import isotonic_regression
 
 from ardm.base.atomic import write_whole
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
+from ardm.book.dark import darkened, readable
+from ardm.book.marks import marks
 from ardm.method.entry import BLACK, BLUE, LIGHT, VERMILION
 from ardm.method.rules import choose, entries
 from ardm.method.sampling import CHANGED, GIVEN, HIDDEN, HIDDEN_AGAIN, KEPT, REWRITTEN, WRITTEN, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
-__all__ = ["COLOURS", "EVENTS", "LOOKS", "OTHERS", "forest", "publish", "rewriting", "style"]
+__all__ = [
+    "COLOURS",
+    "EVENTS",
+    "LOOKS",
+    "OTHERS",
+    "forest",
+    "label_lines",
+    "publish",
+    "readable",
+    "rewriting",
+    "style",
+]
 
 WHITE = "#ffffff"
 
@@ -75,6 +92,7 @@ def style() -> None:
             "figure.dpi": 110,
             "savefig.dpi": 160,
             "figure.facecolor": "white",  # opaque: the page may be dark
+            "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # matplotlib brings the first, the second is as wide
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": "medium",
@@ -91,8 +109,9 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     """Show ``fig`` in the notebook and keep it with its data.
 
     ``id`` starts with ``fig-`` and names the figure in the whole book. ``caption`` and ``alt`` (what a reader who cannot see it
-    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.svg``, ``ID.pdf``, ``ID.csv``
-    and ``ID.json`` (words and provenance), each whole and the same each time, into ``folder``, and closes the figure.
+    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.svg``, ``ID.pdf``, ``ID.csv``,
+    ``ID.json`` (words and provenance), ``ID.dark.svg`` (for the dark theme) and ``ID.marks.json`` (what a reader can point at),
+    each whole and the same each time, into ``folder``, and closes the figure.
     ``folder`` is by default the one named by ``ARDM_FIGURES``, which ``ardm run`` and ``ardm execute`` set to ``figures`` beside
     the executed notebook; without it, ``_build/figures``.
     """
@@ -106,6 +125,8 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     if data.empty:
         raise InputError(f"{id}: the data behind it are empty")
     drawn = {kind: _drawn(fig, id, kind, metadata) for kind, metadata in FORMATS.items()}
+    drawn["dark.svg"] = darkened(drawn["svg"])
+    drawn["marks.json"] = json.dumps(marks(fig), ensure_ascii=False, separators=(",", ":")) + "\n"
     plt.close(fig)
     folder = folder or Path(os.environ.get("ARDM_FIGURES") or Path.cwd() / "_build" / "figures")
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,12 +156,12 @@ def _drawn(fig: Figure, id: str, kind: str, metadata: Mapping[str, None]) -> byt
 
 
 def _to_hundredths(picture: bytes) -> bytes:
-    """The SVG with the coordinates of its paths rounded to hundredths of a point."""
+    """The SVG with its coordinates rounded to hundredths of a point, and without line breaks."""
 
-    def rounded(path: re.Match[bytes]) -> bytes:
-        return re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), path.group())
+    def rounded(numbers: re.Match[bytes]) -> bytes:
+        return re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), numbers.group().replace(b"\n", b""))
 
-    return re.sub(rb'\bd="[^"]*"', rounded, picture)
+    return re.sub(rb'(?<= )(d|x|y|transform)="[^"]*"', rounded, re.sub(rb">\n\s*<", b"><", picture))
 
 
 def _in_few_colours(picture: bytes) -> bytes:
@@ -209,6 +230,61 @@ def forest(
     ]
     fig.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9)
     return fig
+
+
+def label_lines(ax: Axes, *, fontsize: float = 8.5) -> list[Annotation]:
+    """Write the name of each labelled line at its right end, in its colour, instead of a legend; names that collide move apart.
+
+    Call it last, when limits, scales and ticks of ``ax`` are set. A line or an errorbar without a label gets no name; a pale
+    colour is darkened until its name can be read. A name stands right of the axes, where ``style`` makes room for it; a thin
+    line leads to it where it had to move. Returns the names, in the order of a legend.
+    """
+    ends = [(name, *end) for handle, name in zip(*ax.get_legend_handles_labels(), strict=True) if (end := _end(handle))]
+    ax.figure.draw_without_rendering()  # settles limits and layout
+    gap = 1.2 * fontsize / (72 * ax.get_window_extent().height / ax.figure.dpi)  # in heights of the axes
+    into = ax.transAxes.inverted()
+    heights = [into.transform(line.get_transform().transform(point))[1] for _, line, point in ends]
+    beside = transforms.offset_copy(ax.transAxes, ax.figure, x=9, units="points")
+    names = []
+    for (name, line, point), height, free in zip(ends, heights, _apart(heights, gap), strict=True):
+        colour = colors.to_hex(line.get_color())
+        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
+        text = ax.annotate(
+            name,
+            point,
+            (1, free),
+            xycoords=line.get_transform(),
+            textcoords=beside,
+            va="center",
+            fontsize=fontsize,
+            color=readable(colour),
+            annotation_clip=False,
+            arrowprops=lead if abs(free - height) > gap / 4 else None,
+        )
+        names.append(text)
+    return names
+
+
+def _end(handle: object) -> tuple[lines.Line2D, tuple[float, float]] | None:
+    """The line of a handle of a legend and its last finite point; nothing where it is no line or has no point."""
+    line = handle.lines[0] if isinstance(handle, container.ErrorbarContainer) else handle
+    if not isinstance(line, lines.Line2D):
+        return None
+    points = np.asarray(line.get_xydata(), float)
+    points = points[np.isfinite(points).all(1)]
+    return (line, tuple(points[points[:, 0].argmax()])) if len(points) else None
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """The heights with neighbours at least ``gap`` apart, moved as little as can be (least squares), all between 0 and 1."""
+    if not heights:
+        return []
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(heights))
+    spare = 1 - steps[-1]
+    low, high = (0, spare) if spare > 0 else (spare / 2, spare / 2)  # more names than room: over both edges alike
+    moved = np.clip(isotonic_regression(np.asarray(heights)[order] - steps).x, low, high) + steps
+    return moved[np.argsort(order)].tolist()
 
 
 EVENTS = {  # what happened to a token: its colour, and that of its word
