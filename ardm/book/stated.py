@@ -49,7 +49,7 @@ def numbers(prefix: str, named: Mapping[str, Any]) -> None:
     same everywhere: its text is shown, and compared, as it is. None: not measured here.
     """
     for name, value in named.items():
-        key = f"{prefix}-{name}"
+        key = f"{prefix}-{name}" if prefix else name
         if isinstance(value, within):
             measured(key, value.value, tolerance=value.tolerance, unit=value.unit, digits=value.digits, key=key)
         else:
