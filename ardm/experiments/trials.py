@@ -51,7 +51,7 @@ class Planted:
 
 
 @torch.no_grad()
-def planted_errors(
+def planted_errors(  # noqa: PLR0913  what is planted, and where
     denoiser: Denoiser,
     corpus: Corpus,
     *,
@@ -81,7 +81,7 @@ def planted_errors(
     return Planted(x0=x0, state=state, step=step, before=before)
 
 
-def trials(
+def trials(  # noqa: PLR0913  an experiment by its parts
     denoiser: Denoiser,
     rules: Mapping[str, Rule],
     law: Law,
