@@ -91,11 +91,15 @@ def listing(figures: Iterable[Figure], titles: Mapping[str, str]) -> str:
     for page, group in itertools.groupby(figures, key=lambda figure: figure.page):
         lines += ["", f"## {titles[page]}", "", "::::{div} figure-list"]
         for figure in group:
-            picture = f'<img src="../_static/figures/small/{figure.id}.png" alt="{_attribute(figure.alt)}" loading="lazy">'
-            link = f'<a href="../{figure.page}.html#{figure.id}">{picture}</a>'
-            lines += [":::{div} figure-item", link, "", f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}", ":::"]
+            lines += [":::{div} figure-item", thumbnail(figure), "", f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}", ":::"]
         lines += ["::::"]
     return "\n".join(lines) + "\n"
+
+
+def thumbnail(figure: Figure) -> str:
+    """A small picture that leads to the figure, as HTML for a page one folder below the top."""
+    picture = f'<img src="../_static/figures/small/{figure.id}.png" alt="{_attribute(figure.alt)}" loading="lazy">'
+    return f'<a href="../{figure.page}.html#{figure.id}">{picture}</a>'
 
 
 def _attribute(text: str) -> str:
