@@ -43,7 +43,7 @@ WITH_INTERVAL = (
     ("loss", "loss", "Loss, hundredths", "lower bound on the distance from the law; less is better"),
 )
 MEANS = (
-    ("overwrites", Column("overwrites", "Over-writes", decimals=1, means="visible tokens revised, a text")),
+    ("overwrites", Column("overwrites", "Overwrites", decimals=1, means="visible tokens revised, a text")),
     ("seconds", Column("ms", "ms", decimals=1, scale=1000, means="milliseconds a text, in batches, on the machine of the table")),
     ("wasted", Column("wasted", "Wasted", decimals=1, means="overwrites that put the same token back, a text", more=True)),
     ("settled", Column("settled", "Settled", decimals=1, means="the call after which nothing changes, on average", more=True)),
@@ -59,7 +59,7 @@ FIRST = (
     Column("calls", "Calls", decimals=0, means="forward passes of the denoiser for a text"),
     Column("group", "Group", means="plain, field, document, ours, control or bound: see the glossary's rules"),
 )
-LAST = Column("trainings", "Train-ings", decimals=0, means="independent trainings that the means are over", more=True)
+LAST = Column("trainings", "Trainings", decimals=0, means="independent trainings that the means are over", more=True)
 
 
 def columns() -> list[Column]:

@@ -18,7 +18,7 @@ from vendor import BookError
 FILES = ("png", "svg", "pdf", "csv", "json")
 FOLDER = "book/_static/figures"  # below the staged sources; the pages find it at _static/figures
 LIST = "book/figures"  # the page that lists them
-SMALL = 240  # pixels: the width of a picture in the list
+SMALL = 320  # pixels: the width of a picture in the list
 
 
 @dataclass(frozen=True)

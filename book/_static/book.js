@@ -58,18 +58,19 @@ document.addEventListener("DOMContentLoaded", () => {
   });
 });
 
-/* What is wider than its place scrolls there; a side on which there is more fades out. */
+/* What is wider than its place scrolls there; a side on which there is more fades out, and the arrow keys reach it. */
 document.addEventListener("DOMContentLoaded", () => {
-  const boxes = ".cell_output, .cell_output .output, .pst-scrollable-table-container, .highlight pre, .cell_output pre, mjx-container[display], details > table, .explorer-sheet";
+  const article = document.querySelector(".bd-article");
+  if (!article) return;
   const say = (box) => {
     const more = box.scrollWidth - box.clientWidth;
-    const sides = more < 2 ? [] : [box.scrollLeft > 2 && "left", box.scrollLeft < more - 2 && "right"].filter(Boolean);
-    box.toggleAttribute("data-wide", more >= 2);
-    box.dataset.more = sides.join(" ");
+    const wide = more > 1 && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+    box.toggleAttribute("data-wide", wide);
+    if (!wide) return box.removeAttribute("data-more");
+    box.dataset.more = [box.scrollLeft > 2 && "left", box.scrollLeft < more - 2 && "right"].filter(Boolean).join(" ");
+    if (!box.querySelector("a, button, input, select")) box.tabIndex = 0;
   };
-  const watch = new ResizeObserver((changes) => changes.forEach(({ target }) => say(target)));
-  for (const box of document.querySelectorAll(boxes)) {
-    watch.observe(box);
-    box.addEventListener("scroll", () => say(box), { passive: true });
-  }
+  const look = () => article.querySelectorAll("div, pre, table, mjx-container, details, nav").forEach(say);
+  new ResizeObserver(look).observe(article);
+  article.addEventListener("scroll", ({ target }) => say(target), { capture: true, passive: true });
 });

@@ -56,6 +56,11 @@ document.addEventListener("DOMContentLoaded", () => {
     sheet,
   );
 
+  const named = (column) => `${column.above} ${column.head}`.trim();
+  const means = columns.filter((column) => column.means).flatMap((column) =>
+    [element("dt", { textContent: named(column) }), element("dd", { textContent: column.means })]);
+  place.append(element("details", { className: "explorer-means" }, element("summary", {}, "What the columns mean"), element("dl", {}, ...means)));
+
   // ------------------------------------------------------------------------------------------------ the table
   const shownRule = (name) => {
     const link = element("a", { href: `glossary.html#term-${name.replace(/[^A-Za-z0-9]+/g, "-").replace(/-$/, "")}`, textContent: name });
@@ -72,7 +77,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   const grid = new globalThis.DataTable(sheet, {
     columns: columns.map((column) => ({
-      name: column.key, ariaTitle: `${column.above} ${column.head.replace("-", "")}`.trim(), render: shown(column), type: column.decimals === null ? "string" : "num",
+      name: column.key, ariaTitle: named(column), render: shown(column), type: column.decimals === null ? "string" : "num",
       className: column.decimals === null ? "text-start" : "text-end", orderSequence: ["asc", "desc"],
     })),
     autoWidth: false, deferRender: true, pageLength: 25,
