@@ -44,14 +44,20 @@ WITH_INTERVAL = (
 )
 MEANS = (
     ("overwrites", Column("overwrites", "Overwrites", decimals=1, means="visible tokens revised, a text")),
-    ("seconds", Column("ms", "ms", decimals=1, scale=1000, means="milliseconds a text, in batches, on the machine of the table")),
+    (
+        "seconds",
+        Column("ms", "ms", decimals=1, scale=1000, means="milliseconds a text, in batches, on the machine of the table"),
+    ),
     ("wasted", Column("wasted", "Wasted", decimals=1, means="overwrites that put the same token back, a text", more=True)),
     ("settled", Column("settled", "Settled", decimals=1, means="the call after which nothing changes, on average", more=True)),
     ("words", Column("words", "Words", decimals=3, means="total variation of single words from the law's", more=True)),
     ("pairs", Column("pairs", "Pairs", decimals=3, means="total variation of neighbours from the law's", more=True)),
     ("recovered", Column("recovered", "Mended", decimals=3, means="share of the wrong tokens that end right", more=True)),
     ("damaged", Column("damaged", "Damaged", decimals=3, means="share of the right tokens that end wrong", more=True)),
-    ("judge_bits", Column("judge_bits", "Judge", decimals=2, means="bits a character under another model, real text", more=True)),
+    (
+        "judge_bits",
+        Column("judge_bits", "Judge", decimals=2, means="bits a character under another model, real text", more=True),
+    ),
 )
 FIRST = (
     Column("rule", "Rule"),
@@ -77,7 +83,7 @@ def columns() -> list[Column]:
 
 
 def rows(table: pd.DataFrame) -> list[list[Any]]:
-    """A row for each task, rule and number of calls, in the order of :func:`columns`; a number that was not measured is ``None``."""
+    """A row for each task, rule and number of calls, as :func:`columns` has it; ``None`` where nothing was measured."""
     table = table.rename(columns={"variant": "rule"})
     table = table.assign(**{column: math.nan for column, _ in MEANS if column not in table})
     groups = {name: entry.group for name, entry in entries().items()}

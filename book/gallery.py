@@ -91,7 +91,8 @@ def listing(figures: Iterable[Figure], titles: Mapping[str, str]) -> str:
     for page, group in itertools.groupby(figures, key=lambda figure: figure.page):
         lines += ["", f"## {titles[page]}", "", "::::{div} figure-list"]
         for figure in group:
-            lines += [":::{div} figure-item", thumbnail(figure), "", f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}", ":::"]
+            said = f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}"
+            lines += [":::{div} figure-item", thumbnail(figure), "", said, ":::"]
         lines += ["::::"]
     return "\n".join(lines) + "\n"
 

@@ -78,11 +78,11 @@ def staged(glossary: str, entries: Mapping[str, Entry]) -> str:
     """The glossary with the rules: a rule whose name is a word already is described there, the others in a list of their own."""
     of_rules = []
     for name, entry in entries.items():
-        head = re.compile(rf"^({re.escape(name)}\n  .*)$", re.MULTILINE)
-        if head.search(glossary):
-            glossary = head.sub(lambda found, said=describe(entry): f"{found[1]}\n\n  As a rule: {said}", glossary)
+        said, head = describe(entry), re.search(rf"^{re.escape(name)}\n  .*$", glossary, re.MULTILINE)
+        if head:
+            glossary = glossary.replace(head[0], f"{head[0]}\n\n  As a rule: {said}", 1)
         else:
-            of_rules.append(f"{name}\n  {describe(entry)}")
+            of_rules.append(f"{name}\n  {said}")
     if "{{ rules }}" not in glossary:
         raise InputError("the glossary has no place for the rules: write {{ rules }} where they shall stand")
     return glossary.replace("{{ rules }}", "```{glossary}\n" + "\n\n".join(of_rules) + "\n```")

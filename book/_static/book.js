@@ -62,15 +62,17 @@ document.addEventListener("DOMContentLoaded", () => {
 document.addEventListener("DOMContentLoaded", () => {
   const article = document.querySelector(".bd-article");
   if (!article) return;
-  const say = (box) => {
+  const measured = (box) => {
     const more = box.scrollWidth - box.clientWidth;
     const wide = more > 1 && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
-    box.toggleAttribute("data-wide", wide);
-    if (!wide) return box.removeAttribute("data-more");
-    box.dataset.more = [box.scrollLeft > 2 && "left", box.scrollLeft < more - 2 && "right"].filter(Boolean).join(" ");
+    return [box, wide && [box.scrollLeft > 2 && "left", box.scrollLeft < more - 2 && "right"].filter(Boolean).join(" ")];
+  };
+  const say = ([box, more]) => {
+    if (more === false) return box.removeAttribute("data-more");
+    box.dataset.more = more;
     if (!box.querySelector("a, button, input, select")) box.tabIndex = 0;
   };
-  const look = () => article.querySelectorAll("div, pre, table, mjx-container, details, nav").forEach(say);
-  new ResizeObserver(look).observe(article);
-  article.addEventListener("scroll", ({ target }) => say(target), { capture: true, passive: true });
+  const boxes = () => [...article.querySelectorAll("div, pre, table, mjx-container")];
+  new ResizeObserver(() => boxes().map(measured).forEach(say)).observe(article); // all is read before anything is written
+  article.addEventListener("scroll", ({ target }) => say(measured(target)), { capture: true, passive: true });
 });

@@ -33,7 +33,7 @@ document.addEventListener("DOMContentLoaded", () => {
   find.addEventListener("input", () => show({ find: find.value }));
   const all = element("input", { id: "explorer-all", type: "checkbox" });
   all.addEventListener("change", () => show({ all: all.checked ? "1" : "" }));
-  const csv = element("button", { type: "button", className: "btn btn-sm btn-outline-primary" }, "CSV");
+  const csv = element("button", { type: "button" }, "CSV");
   csv.addEventListener("click", save);
   const head = element("thead", {}, element("tr"), element("tr"));
   for (const column of columns) {
@@ -85,6 +85,9 @@ document.addEventListener("DOMContentLoaded", () => {
     language: { info: "_START_ to _END_ of _TOTAL_ rows", infoEmpty: "no row", infoFiltered: "", zeroRecords: "No rule fits." },
   });
   sheet.parentElement.classList.add("explorer-sheet");
+
+  // DataTables says of an event to whom it was delegated, which the listener of the copy buttons takes for its own
+  place.addEventListener("click", (event) => event.target.closest("a") || event.stopPropagation());
 
   let held = null;
   function show(change = {}) {
