@@ -206,8 +206,9 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
         rerun_box.write(source / f"{one.entry}.ipynb", one.staged)
     if "book/playground" in entries:
         playground.assemble(source / "book" / "_static")
-    glossary = source / f"{lexicon.PAGE}.md"
-    glossary.write_text(lexicon.staged(glossary.read_text("utf8"), rules()), "utf8")
+    if lexicon.PAGE in entries:
+        glossary = source / f"{lexicon.PAGE}.md"
+        glossary.write_text(lexicon.staged(glossary.read_text("utf8"), rules()), "utf8")
     if explorer.PAGE in entries:
         explorer.assemble(source / "book" / "_static")
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
