@@ -356,7 +356,7 @@ def test_a_planted_fault_is_seen(browser, planted: tuple[str, Path], body: str, 
 PLANTED = {
     "a cut table": (f'<div style="overflow-x: auto"><table><tr><td>{"x" * 400}</td></tr></table></div>', "cut"),
     "cut code": (f'<pre style="overflow-x: auto">{"x" * 400}</pre>', "cut"),
-    "a box that does not say that it scrolls": (f'<div style="overflow-x: auto">{"x" * 400}</div>', "hidden"),
+    "a box that does not say that it scrolls": (f'<div style="overflow-x: auto"><b>{"x" * 400}</b></div>', "hidden"),
     "a barrier": ("<button></button>", "barriers"),
     "a tall page": ('<div style="height: 12001px"></div>', "height"),
 }
