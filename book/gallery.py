@@ -18,7 +18,7 @@ from vendor import BookError
 FILES = ("png", "svg", "dark.svg", "pdf", "csv", "json", "marks.json")
 FOLDER = "book/_static/figures"  # below the staged sources; the pages find it at _static/figures
 LIST = "book/figures"  # the page that lists them
-SMALL = 240  # pixels: the width of a picture in the list
+SMALL = 320  # pixels: the width of a picture in the list
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,16 @@ def listing(figures: Iterable[Figure], titles: Mapping[str, str]) -> str:
     for page, group in itertools.groupby(figures, key=lambda figure: figure.page):
         lines += ["", f"## {titles[page]}", "", "::::{div} figure-list"]
         for figure in group:
-            picture = f'<img src="../_static/figures/small/{figure.id}.png" alt="{_attribute(figure.alt)}" loading="lazy">'
-            link = f'<a href="../{figure.page}.html#{figure.id}">{picture}</a>'
-            lines += [":::{div} figure-item", link, "", f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}", ":::"]
+            said = f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}"
+            lines += [":::{div} figure-item", thumbnail(figure), "", said, ":::"]
         lines += ["::::"]
     return "\n".join(lines) + "\n"
+
+
+def thumbnail(figure: Figure) -> str:
+    """A small picture that leads to the figure, as HTML for a page one folder below the top."""
+    picture = f'<img src="../_static/figures/small/{figure.id}.png" alt="{_attribute(figure.alt)}" loading="lazy">'
+    return f'<a href="../{figure.page}.html#{figure.id}">{picture}</a>'
 
 
 def _attribute(text: str) -> str:

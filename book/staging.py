@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import explorer
 import gallery
 import hygiene
+import lexicon
 import playground
 import rerun_box
 import structure
@@ -25,6 +27,7 @@ from ardm.base.provenance import commit, machine
 from ardm.book.parameters import read_parameters
 from ardm.book.runs import recorded
 from ardm.book.stated import GLUED
+from ardm.method.rules import entries as rules
 
 
 def toc_entries(toc: dict) -> list[str]:
@@ -203,6 +206,11 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
         rerun_box.write(source / f"{one.entry}.ipynb", one.staged)
     if "book/playground" in entries:
         playground.assemble(source / "book" / "_static")
+    if lexicon.PAGE in entries:
+        glossary = source / f"{lexicon.PAGE}.md"
+        glossary.write_text(lexicon.staged(glossary.read_text("utf8"), rules()), "utf8")
+    if explorer.PAGE in entries:
+        explorer.assemble(source / "book" / "_static")
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
     rerun_box.write(source / "figures.json", index)
     titles = {one.entry: one.run["chapter"] for one in chapters}
@@ -211,7 +219,8 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}
     runs = [json.loads((executed / f"{Path(one.entry).name}.ipynb").read_text("utf8")) for one in chapters]
     times = rerun_box.times([(one.entry, one.seconds) for one in chapters], computer)
-    substitutions = {**numbers, "run_times": times, "checked": hygiene.census(runs)}
+    thumbnails = {figure.id: gallery.thumbnail(figure) for figure in figures}
+    substitutions = {**numbers, "thumbnail": thumbnails, "run_times": times, "checked": hygiene.census(runs)}
     if structure.PAGE in entries:
         substitutions["code"] = structure.assemble(root, source / "book" / "_static")
     (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")
@@ -224,6 +233,6 @@ def configuration(root: Path, source: Path, substitutions: dict, book: Identity)
     config.setdefault("parse", {})["myst_substitutions"] = substitutions
     sphinx = config.setdefault("sphinx", {})
     here = str(Path(__file__).resolve().parent)
-    sphinx.setdefault("local_extensions", {}).update(figure_rows=here, first_use=here)
+    sphinx.setdefault("local_extensions", {}).update(figure_rows=here, first_use=here, lexicon=here)
     sphinx.setdefault("config", {}).update(figure_index=str(source.resolve() / "figures.json"), figure_book=asdict(book))
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=True)

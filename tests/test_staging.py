@@ -170,7 +170,7 @@ def test_stage_takes_the_executed_notebooks_and_leaves_scripts_out(tmp_path: Pat
     kept = {path.name: path for path in (tmp_path / "source" / gallery.FOLDER).rglob("*") if path.is_file()}
     shown = set(gallery.FILES) - {"marks.json"}  # which the page itself holds
     assert set(kept) == {f"fig-one.{kind}" for kind in shown}  # and a small one in a folder of its own
-    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (240, 120)
+    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (320, 160)
     facts = json.loads((tmp_path / "source" / "figures.json").read_text())["fig-one"]
     assert (facts["notebook"], facts["cell"], facts["code"]) == ("notebooks/a.ipynb", "plot", "plot()")
     assert facts["marks"] == MARKS
@@ -191,7 +191,7 @@ def test_numbers_of_the_notebooks_reach_every_page(tmp_path: Path) -> None:
     checked = config["parse"]["myst_substitutions"].pop("checked")
     assert checked == {"cells": 2, "exempt": 1, "needs": 0, "numbers": 1, "numbers_that_need": 0}
     assert config["title"] == "t"
-    assert config["parse"] == {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}}}
+    assert config["parse"] == {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}, "thumbnail": {}}}
     assert times.splitlines()[2:] == [
         "| {doc}`../notebooks/01_one` | 12 |",
         "| {doc}`../notebooks/b` | 12 |",
