@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,26 +16,31 @@ import pytest
 import torch
 from test_pages import DESK, HTML, Visit, address, browser  # noqa: F401  fixtures
 
+from ardm.base.resources import MODELS
 from ardm.base.streams import Chance
-from ardm.book.export import GateGraph
+from ardm.book.export import GateGraph, recorded_run, rule_of
 from ardm.book.widgets import SCRIPTS
 from ardm.experiments.published import load_denoiser, load_gate
+from ardm.method.corruption import corrupt
 from ardm.method.denoiser import Shape, Transformer
 from ardm.method.draw import Draw
 from ardm.method.gate import OverwriteGate
 from ardm.method.gate_recipe import RECOMMENDED
-from ardm.method.rules import HideThenRefill, LeftToRight, OneWay, TokenToMask, UniformRefinement
+from ardm.method.own_runs import OwnRuns
+from ardm.method.rules import LeftToRight, OneWay, TokenToMask, UniformRefinement
 from ardm.method.sampling import EVENTS, refine
 from ardm.method.schedule import Schedule
-from ardm.method.selection import Selection
 from ardm.method.train_gate import new_gate
+from ardm.method.train_on_own_runs import new_reading_gate
 from ardm.method.types import Prediction
+from ardm.worlds.world import world_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 SUREST = Schedule("surest")
 RULES = {
-    "gate: hide, then refill": lambda gate: HideThenRefill(gate, Selection("threshold", 0.5, budget=4), schedule=SUREST),
+    "gate: hide, then refill": lambda gates: rule_of(gates["gate"], 0.5),
+    "repair gate: hide, then refill": lambda gates: rule_of(gates["repair"], 0.5),
     "low-prob: hide, then refill": lambda _: TokenToMask(threshold=0.3, schedule=SUREST),
     "one-way": lambda _: OneWay(),
     "uniform refinement": lambda _: UniformRefinement(0.5),
@@ -154,11 +160,15 @@ class Node:
 
     def __init__(self) -> None:
         self.denoiser = Sharp()
-        self.gate = new_gate(RECOMMENDED, 16).combined("gate_only").eval()
-        self.graph = GateGraph(self.gate)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            repair = new_reading_gate(OwnRuns(reads=True), 16, len(Sharp.words))
+            torch.nn.init.normal_(repair.head.token.weight, std=3.0)  # a token matters
+        self.gates = {"gate": new_gate(RECOMMENDED, 16).combined("gate_only").eval(), "repair": repair.eval()}
+        self.graphs = {name: GateGraph(gate) for name, gate in self.gates.items()}
         program = in_node(SERVED, "formulas", "streams", "sampler")
         self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        prior = {"alpha": self.gate.prior.alpha.item(), "delta": self.gate.prior.delta.item()}
+        prior = {"alpha": self.gates["gate"].prior.alpha.item(), "delta": self.gates["gate"].prior.delta.item()}
         self.tell({"words": self.denoiser.words, "prior": prior})
 
     def tell(self, what: object) -> None:
@@ -174,9 +184,10 @@ class Node:
                 prediction = self.denoiser(torch.tensor([asked["predict"]]))
                 self.tell({"logits": prediction.logits.flatten().tolist(), "hidden": prediction.hidden.tolist()})
             elif "judge" in asked:
-                hidden, signals, time, prior = asked["judge"]
-                seen = (torch.tensor(hidden), torch.tensor([signals]), torch.tensor([time]), torch.tensor([prior]))
-                self.tell(self.graph(*seen).flatten().tolist())
+                name, told = asked["judge"]
+                seen = [torch.tensor(told["hidden"]), *(torch.tensor([told[part]]) for part in ("signals", "time", "r"))]
+                x = [torch.tensor([told["x"]])] if name == "repair" else []
+                self.tell(self.graphs[name](*seen, *x).flatten().tolist())
             else:
                 self.tell(None)
                 return asked["made"]["frames"]
@@ -202,10 +213,10 @@ def starts(known: list[int], V: int, L: int) -> dict[str, tuple[list[int], list[
     }
 
 
-def told_by(denoiser, gate: OverwriteGate, name: str, start: tuple) -> tuple[list[list[int]], list[list[str]]]:
+def told_by(denoiser, gates: dict[str, OverwriteGate], name: str, start: tuple) -> tuple[list[list[int]], list[list[str]]]:
     """Tokens and events of every step, as the package writes them."""
     x, fixed, T, seed = start
-    rule, V = RULES[name](gate), len(denoiser.words)
+    rule, V = RULES[name](gates), len(denoiser.words)
     trace = refine(denoiser, rule, torch.tensor([x]), T, seed=seed, fixed=torch.tensor([fixed]), record=True)
     steps = trace.history(0, V)
     return [[token for token, _ in step] for step in steps], [[event for _, event in step] for step in steps]
@@ -224,7 +235,7 @@ def settings(name: str, start: tuple) -> dict:
 def test_node_writes_the_tokens_and_events_of_the_package(node, name, start):
     given = starts([i % 11 for i in range(0, 36, 3)], 11, 12)[start]
     frames = node.sample(**settings(name, given))
-    tokens, events = told_by(node.denoiser, node.gate, name, given)
+    tokens, events = told_by(node.denoiser, node.gates, name, given)
     assert [frame["x"] for frame in frames] == tokens
     assert [frame["events"] for frame in frames] == events
 
@@ -234,18 +245,19 @@ def test_the_runs_that_are_compared_do_something(node):
     seen = set()
     for name in RULES:
         for given in starts([i % 11 for i in range(0, 36, 3)], 11, 12).values():
-            seen |= {event for step in told_by(node.denoiser, node.gate, name, given)[1] for event in step}
+            seen |= {event for step in told_by(node.denoiser, node.gates, name, given)[1] for event in step}
     assert seen == set(EVENTS)
     given = starts([], 11, 12)["empty"]
     one, other = (node.sample(**settings("one-way", (*given[:3], seed)))[-1]["x"] for seed in (0, 1))
     assert one != other
 
 
-def test_p_is_that_of_the_package_and_absent_where_the_token_is_hidden(node):
+@pytest.mark.parametrize("name", [name for name in RULES if "gate" in name])
+def test_p_is_that_of_the_package_and_absent_where_the_token_is_hidden(node, name):
     given = starts([i % 11 for i in range(0, 36, 3)], 11, 12)["prompt"]
-    frames = node.sample(**settings("gate: hide, then refill", given))
+    frames = node.sample(**settings(name, given))
     x, fixed, T, seed = given
-    rule = RULES["gate: hide, then refill"](node.gate)
+    rule = RULES[name](node.gates)
     trace = refine(node.denoiser, rule, torch.tensor([x]), T, seed=seed, fixed=torch.tensor([fixed]), record=True)
     before = [trace.start, *(frame.x for frame in trace.frames)]
     for tokens, frame, made in zip(before, trace.frames, frames[1:], strict=False):
@@ -257,16 +269,105 @@ def test_p_is_that_of_the_package_and_absent_where_the_token_is_hidden(node):
 
 
 def test_the_script_of_the_page_starts_and_knows_every_event(tmp_path):
-    for file in ("toy.onnx", "toy-gate.onnx"):
-        (tmp_path / file).write_bytes(b"graph")
-    (tmp_path / "toy.json").write_text('{"words": []}')
-    playground.assemble(tmp_path, tmp_path)
+    playground.assemble(tmp_path)
     script = (tmp_path / "playground.js").read_text("utf8")
-    shown = json.loads(re.search(r"const EVENTS = (.*);", script).group(1))
+    shown = json.loads(re.search(r"const TOLD = (.*);", script).group(1))
     assert set(shown["classes"]) == set(EVENTS)
     page = f"const document = {{ querySelectorAll: () => [] }};\n{script}\nconsole.log(JSON.stringify('started'));"
     assert answers(page, None) == "started"
-    assert json.loads((tmp_path / "toy.js").read_text().removeprefix("globalThis.ARDM_TOY = ").removesuffix(";\n"))["gate"]
+    graphs = json.loads((tmp_path / "toy.js").read_text().removeprefix("globalThis.ARDM_TOY = ").removesuffix(";\n"))
+    assert set(graphs) == {"denoiser", *(rule["gate"] for rule in shown_rules() if rule.get("gate"))}
+
+
+def shown_rules() -> list[dict]:
+    return answers("console.log(JSON.stringify(Object.values(rules)));", None, "formulas", "streams", "sampler")
+
+
+def test_another_model_has_another_address_so_that_no_browser_keeps_the_old_one(tmp_path):
+    def files(models: Path) -> str:
+        playground.assemble(tmp_path, models)
+        return re.search(r"toy\.js\?\w+", (tmp_path / "playground.js").read_text()).group()
+
+    changed = tmp_path / "models"
+    shutil.copytree(MODELS, changed, ignore=shutil.ignore_patterns("arena", "*.safetensors"))
+    assert files(changed) == files(MODELS)
+    (changed / "toy-gate.onnx").write_bytes(b"another")
+    assert files(changed) != files(MODELS)
+
+
+# ------------------------------------------------------------------------------------------------ the language, and links
+
+
+def test_the_page_calls_right_what_the_law_allows():
+    told = json.loads((MODELS / "toy.json").read_text())
+    law = world_of(told["corpus"], told["length"]).law
+    x = law.sample(60, seed=3)
+    broken = corrupt(x, law.vocab_size, mask_rate=0.0, error_rate=0.1, generator=torch.Generator().manual_seed(0)).x
+    texts = torch.cat([x, broken])
+    program = """
+const [texts, law] = JSON.parse(require("fs").readFileSync(0, "utf8"));
+console.log(JSON.stringify(texts.map((x) => allowed(x, law))));
+"""
+    right = law.is_valid(texts).tolist()
+    assert 60 < sum(right) < 90
+    assert answers(program, [texts.tolist(), told["law"]], "formulas", "streams", "sampler") == right
+
+
+WORDS = ["a", ".", "#key", "ä&+%"]
+READ = """
+const [fragment, words] = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const said = (() => { try { return address.read(fragment, { words, length: 4, rules }); } catch (error) { return error.message; } })();
+console.log(JSON.stringify(said));
+"""
+
+
+@pytest.mark.parametrize("run", [{}, {"step": 3, "start": [4, 4, 0, 4]}], ids=["text", "step of a run"])
+def test_a_link_says_all_of_a_state(run):
+    kept = [True, False, False, True]
+    state = {"rule": "one-way", "seed": 7, "T": 9, "threshold": 0.35, "text": [2, 3, 4, 1], "kept": kept, **run}
+    program = "const [state, words] = JSON.parse(require('fs').readFileSync(0, 'utf8'));"
+    fragment = answers(f"{program} console.log(JSON.stringify(address.write(state, words)));", [state, WORDS], "address")
+    assert re.fullmatch(r"#[\w.*+%=&-]+", fragment)
+    assert answers(READ, [fragment, WORDS], "formulas", "streams", "sampler", "address") == state
+
+
+GOOD = "#rule=one-way&seed=7&T=9&threshold=0.5&text=a+a+_+."
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("seed=7", "seed=-1"), "seed is not a number from 0 to 999"),
+        (("T=9", "T=2.5"), "T is not a number from 1 to 32"),
+        (("threshold=0.5", "threshold=no"), "threshold is not a number from 0 to 1"),
+        (("one-way", "constructor"), "it names no rule of this page"),
+        (("a+a", "a"), "text has not 4 words"),
+        (("a+a", "a+<img>"), "text has a word that the language has not"),
+        (("seed=7", "seed=7&step=10&start=a+a+a+a"), "step is not a number from 0 to 9"),
+        (("seed=7", "seed=7&step=1"), "start has not 4 words"),
+    ],
+)
+def test_a_link_to_what_cannot_be_is_refused(change, said):
+    files = ("formulas", "streams", "sampler", "address")
+    assert isinstance(answers(READ, [GOOD, WORDS], *files), dict)
+    assert answers(READ, [GOOD.replace(*change), WORDS], *files) == said
+
+
+def test_the_fragment_of_a_heading_is_no_link_to_a_state():
+    assert answers(READ, ["#what-to-try", WORDS], "formulas", "streams", "sampler", "address") is None
+
+
+def test_the_recorded_run_is_what_the_package_writes_today():
+    recorded = json.loads((MODELS / "toy-run.json").read_text())
+    denoiser, _, _ = load_denoiser("toy", device=CPU)
+    run = recorded_run(denoiser, load_gate("toy", repairing=True, device=CPU))
+    assert run["settings"] == recorded["settings"]
+    for now, then in zip(run["frames"], recorded["frames"], strict=True):
+        assert (now["x"], now["events"]) == (then["x"], then["events"])
+        assert [p for p in now.get("p", []) if p is not None] == pytest.approx([p for p in then.get("p", []) if p is not None], abs=1e-3)
+    assert {"hidden again", "written"} <= {event for frame in recorded["frames"] for event in frame["events"]}
+    assert (MODELS / "toy-run.json").stat().st_size < 10_000
+    assert recorded["command"] == "ardm export toy" and recorded["provenance"]["commit"]
 
 
 # ------------------------------------------------------------------------------------------------------------- the page
@@ -288,7 +389,7 @@ class Toy:
     def __init__(self) -> None:
         self.denoiser, recipe, facts = load_denoiser("toy", device=CPU)
         self.words, self.length = facts["words"], recipe.length
-        self.gate = load_gate("toy", device=CPU)
+        self.gates = {"gate": load_gate("toy", device=CPU), "repair": load_gate("toy", repairing=True, device=CPU)}
 
     def __call__(self, x: torch.Tensor, time: float = 1.0) -> Prediction:
         return self.denoiser(x, time)
@@ -306,7 +407,7 @@ def test_the_page_writes_the_tokens_and_events_of_the_package(page, toy, name, s
     given = starts([toy.words.index(word) for word in wrong[: toy.length]], len(toy.words), toy.length)[start]
     script = "settings => document.querySelector('.ardm-playground').sample(settings)"
     frames = page.page.evaluate(script, settings(name, given))["frames"]
-    tokens, events = told_by(toy, toy.gate, name, given)
+    tokens, events = told_by(toy, toy.gates, name, given)
     assert [frame["x"] for frame in frames] == tokens
     assert [frame["events"] for frame in frames] == events
 
