@@ -240,7 +240,7 @@ function begin(root) {
     rewriting.focus();
     tell("");
     await replay(pending ?? { ...stateOf(shown.frames.length - 1) });
-    root.model = model; // for the tests
+    Object.assign(root, { model, sample: (settings) => sample(model, settings) }); // for the tests
     root.dataset.ready = "yes";
   }
 
