@@ -34,7 +34,17 @@ CASE = {
     "placed": [0, 2, 2],
 }
 ROWS = [
-    {"task": task, "rule": "b", "nfe": 8, "quality": quality, "low": 0.4, "high": 0.95, "loss": 0.1, "overwrites": 1, "milliseconds": 2}
+    {
+        "task": task,
+        "rule": "b",
+        "nfe": 8,
+        "quality": quality,
+        "low": 0.4,
+        "high": 0.95,
+        "loss": 0.1,
+        "overwrites": 1,
+        "milliseconds": 2,
+    }
     for task, quality in (("one", 0.5), ("two", 0.9))
 ]
 CELLS = {
@@ -75,7 +85,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
-    own = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    own = {
+        name: str(home / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     options = {
         "ServerApp.root_dir": home / "notebooks",
         "ServerApp.port": port,

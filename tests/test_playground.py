@@ -367,7 +367,9 @@ def test_the_recorded_run_is_what_the_package_writes_today():
     assert run["settings"] == recorded["settings"]
     for now, then in zip(run["frames"], recorded["frames"], strict=True):
         assert (now["x"], now["events"]) == (then["x"], then["events"])
-        assert [p for p in now.get("p", []) if p is not None] == pytest.approx([p for p in then.get("p", []) if p is not None], abs=1e-3)
+        assert [p for p in now.get("p", []) if p is not None] == pytest.approx(
+            [p for p in then.get("p", []) if p is not None], abs=1e-3
+        )
     assert {"hidden again", "written"} <= {event for frame in recorded["frames"] for event in frame["events"]}
     assert (MODELS / "toy-run.json").stat().st_size < 10_000
     assert recorded["command"] == "ardm export toy" and recorded["provenance"]["commit"]
@@ -637,7 +639,9 @@ def test_a_link_that_says_nothing_is_told_in_one_line(browser, address):  # noqa
 
 def test_a_run_that_fails_says_so_and_gives_the_controls_back(root):
     before = shown(root)
-    root.evaluate("(root) => { root.whole = root.model.predict; root.model.predict = async () => { throw new Error('no memory\\nat x'); }; }")
+    root.evaluate(
+        "(root) => { root.whole = root.model.predict; root.model.predict = async () => { throw new Error('no memory\\nat x'); }; }"
+    )
     root.get_by_role("button", name="Rewrite").click()
     root.page.wait_for_function("() => document.querySelector('.says').textContent.includes('failed')")
     assert said(root) == "The run failed: no memory. The text is as it was; try again or change it."

@@ -55,7 +55,9 @@ def load_denoiser(
     return read_denoiser(PUBLISHED[name], path, device or pick_device()), PUBLISHED[name], facts_of(path)
 
 
-def load_gate(name: str, folder: Path = MODELS, *, repairing: bool = False, device: torch.device | None = None) -> OverwriteGate:
+def load_gate(
+    name: str, folder: Path = MODELS, *, repairing: bool = False, device: torch.device | None = None
+) -> OverwriteGate:
     """The published gate of the published denoiser ``name``, in eval mode, with p = u.
 
     It is the recommended one, or that of :data:`REPAIRING`: ``InputError`` for a denoiser without it.
