@@ -37,3 +37,26 @@ def assemble(static: Path, models: Path = MODELS) -> None:
     (static / "playground.js").write_text("\n".join(["(() => {", *parts, "})();"]) + "\n", "utf8")
     for style in ("widgets", "playground"):
         (static / f"{style}.css").write_bytes((SCRIPTS / f"{style}.css").read_bytes())
+
+
+GATES = {
+    "gate": "recommended, taught the likelihood ratio ({doc}`../notebooks/22_the_gate_that_wins`)",
+    "repair": "taught by minimal repair ({doc}`../notebooks/24_taught_by_repair`)",
+}
+
+
+def numbers(models: Path = MODELS) -> dict[str, str]:
+    """What the page says of its gates, as Markdown."""
+    told = json.loads((models / f"{MODEL}-measured.json").read_text("utf8"))
+    lines = ["| gate | calls | threshold | written right, % | mended, % | loss |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {GATES[row['gate']]} | {row['calls']} | {row['threshold']} | {_percent(row, 'valid')} | {_percent(row, 'mended')} "
+        f"| {row['loss']:.3f} |"
+        for row in sorted(told["rows"], key=lambda row: (row["calls"], row["gate"]))
+    ]
+    return {"table": "\n".join(lines), "count": f"{told['count']:,}"}
+
+
+def _percent(row: dict, name: str) -> str:
+    value, low, high = (100 * row[name + end] for end in ("", "_low", "_high"))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"

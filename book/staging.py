@@ -212,6 +212,8 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     runs = [json.loads((executed / f"{Path(one.entry).name}.ipynb").read_text("utf8")) for one in chapters]
     times = rerun_box.times([(one.entry, one.seconds) for one in chapters], computer)
     substitutions = {**numbers, "run_times": times, "checked": hygiene.census(runs)}
+    if "book/playground" in entries:
+        substitutions["sampler"] = playground.numbers()
     if structure.PAGE in entries:
         substitutions["code"] = structure.assemble(root, source / "book" / "_static")
     (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")

@@ -60,7 +60,8 @@ player(trace, law.words, id="player")
     "gate": f"gate_explorer(**{CASE!r}, words=['x', 'y', 'z'], id='gate', t=2, T=8, beta={WEIGHTS!r})",
     "frontier": f"""
 import pandas as pd
-frontier_explorer(pd.DataFrame({ROWS!r}), {{"b": "#000"}}, {{"one": "valid, %", "two": "valid, %"}}, id="frontier", task="one", nfe=8)
+quality = {{"one": "valid, %", "two": "valid, %"}}
+frontier_explorer(pd.DataFrame({ROWS!r}), {{"b": "#000"}}, quality, id="frontier", task="one", nfe=8)
 """,
 }
 

@@ -195,7 +195,7 @@ def measured(
     for name, gate in gates.items():
         for T in calls:
             tried = {at: _written(denoiser, rule_of(gate, at), world, min(TRIED, count), T, CHOOSING) for at in GRID}
-            best = max(GRID, key=lambda at: world.right(tried[at]).sum().item())  # noqa: B023  called at once
+            best = max(GRID, key=lambda at: world.right(tried[at]).sum().item())
             rule = rule_of(gate, best)
             x = _written(denoiser, rule, world, count, T, MEASURING)
             mended = refine(denoiser, rule, _broken(world, count), T, seed=MEASURING).x
