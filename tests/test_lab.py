@@ -96,7 +96,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "ServerApp.port_retries": 0,
         "IdentityProvider.token": token,
         "LabApp.expose_app_in_browser": True,
-        "LabApp.news_url": "None",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *(f"--{k}={v}" for k, v in options.items())]
@@ -107,7 +106,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield waited(f"http://127.0.0.1:{port}", token, server, home / "log")
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
 
 
 def waited(address: str, token: str, server: subprocess.Popen, log: Path) -> str:
@@ -137,7 +136,7 @@ def page(lab: str) -> Iterator:
         page = browser.new_page(viewport={"width": 1280, "height": 3000})  # all cells in sight: others are not drawn
         page.set_default_timeout(120_000)
         page.goto(lab)
-        page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
+        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
         page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
         page.wait_for_selector("#frontier circle")
         page.set_default_timeout(20_000)
