@@ -66,6 +66,9 @@ frontier_explorer(pd.DataFrame({ROWS!r}), {{"b": "#000"}}, quality, id="frontier
 }
 
 
+READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+
+
 def skip(reason: str) -> None:
     (pytest.fail if REQUIRED else pytest.skip)(f"LAB NOT CHECKED: {reason}")
 
@@ -134,10 +137,10 @@ def page(lab: str) -> Iterator:
         except Error as error:
             skip(f"no Chromium could be started (install the package chromium): {error.message.splitlines()[0]}")
         page = browser.new_page(viewport={"width": 1280, "height": 3000})  # all cells in sight: others are not drawn
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(240_000)  # a busy machine is no failure
         page.goto(lab)
-        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-        page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.wait_for_function(READY)
+        page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
         page.wait_for_selector("#frontier circle")
         page.set_default_timeout(20_000)
         yield page
