@@ -1,6 +1,7 @@
 # make book    run every notebook that is out of date, build the book: _build/html/index.html
 # make pdf     the whole book as one file: _build/book.pdf (needs Chromium)
-# make test    run every check; PROFILE=cluster instead plays the small arena on a SLURM of this machine (slurm-wlm, munge, root)
+# make test    run every check; PROFILE=cluster instead plays the small arena on a SLURM of this machine (slurm-wlm, munge, root),
+#              PROFILE=lab the explorers in JupyterLab, in a browser (Chromium)
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
 # make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
@@ -93,6 +94,9 @@ test: install
 ifeq ($(PROFILE),cluster)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[slurm]"
 	$(ONE_THREAD) $(PY) -m pytest tests/cluster -q
+else ifeq ($(PROFILE),lab)
+	@$(MAKE) --no-print-directory $(VENV)/.ardm-lab
+	ARDM_REQUIRE_BROWSER=1 $(ONE_THREAD) $(PY) -m pytest tests/test_lab.py -q
 else
 	@failed=; \
 	section() { echo; echo "== $$1"; }; \

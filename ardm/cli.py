@@ -286,7 +286,7 @@ def train(name: str, /, *, out: Folder | None = None) -> None:
     """Train a published denoiser or its gate again.
 
     Args:
-        name: agreement, tinyshakespeare, text8, sudoku9 or toy; NAME-gate for its gate
+        name: agreement, tinyshakespeare, text8, sudoku9 or toy; NAME-gate for its gate; toy-repair for one taught by minimal repair
         out: folder of the weights (default: ardm/data/models)
     """
     from ardm.base.devices import pick_device  # torch takes a second: only where it is needed

@@ -221,6 +221,8 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     times = rerun_box.times([(one.entry, one.seconds) for one in chapters], computer)
     thumbnails = {figure.id: gallery.thumbnail(figure) for figure in figures}
     substitutions = {**numbers, "thumbnail": thumbnails, "run_times": times, "checked": hygiene.census(runs)}
+    if "book/playground" in entries:
+        substitutions["sampler"] = playground.numbers()
     if structure.PAGE in entries:
         substitutions["code"] = structure.assemble(root, source / "book" / "_static")
     (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")
