@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cards
 import gallery
 import hygiene
 import playground
@@ -25,6 +26,9 @@ from ardm.base.provenance import commit, machine
 from ardm.book.parameters import read_parameters
 from ardm.book.runs import recorded
 from ardm.book.stated import GLUED
+
+
+CHANGES = "book/changes"
 
 
 def toc_entries(toc: dict) -> list[str]:
@@ -208,6 +212,11 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     titles = {one.entry: one.run["chapter"] for one in chapters}
     if gallery.LIST in entries:
         (source / f"{gallery.LIST}.md").write_text(gallery.listing(figures, titles), "utf8")
+    for page, written in ((cards.MODEL_PAGE, cards.models), (cards.TABLE_PAGE, cards.tables)):
+        if page in entries:
+            (source / f"{page}.md").write_text(written(), "utf8")
+    if CHANGES in entries:
+        shutil.copy(root / "CHANGELOG.md", source)  # which that page includes
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}
     runs = [json.loads((executed / f"{Path(one.entry).name}.ipynb").read_text("utf8")) for one in chapters]
     times = rerun_box.times([(one.entry, one.seconds) for one in chapters], computer)
@@ -224,6 +233,8 @@ def configuration(root: Path, source: Path, substitutions: dict, book: Identity)
     config.setdefault("parse", {})["myst_substitutions"] = substitutions
     sphinx = config.setdefault("sphinx", {})
     here = str(Path(__file__).resolve().parent)
-    sphinx.setdefault("local_extensions", {}).update(figure_rows=here, first_use=here)
+    sphinx.setdefault("local_extensions", {}).update(figure_rows=here, first_use=here, sharing=here)
     sphinx.setdefault("config", {}).update(figure_index=str(source.resolve() / "figures.json"), figure_book=asdict(book))
+    if book.address:
+        sphinx["config"]["html_baseurl"] = book.address
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=True)

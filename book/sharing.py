@@ -1,0 +1,56 @@
+"""A Sphinx extension: what is shown of a page where its address is shared, as Open Graph and Twitter tags.
+
+Title, lead sentence and, where the book's address is known, the page's own first figure: such a picture must have a whole address.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from figure_rows import published
+from gallery import first_sentence
+from identity import Identity
+from sphinx.application import Sphinx
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.setup_extension("figure_rows")  # its settings are read here too
+    app.connect("html-page-context", add_tags)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def add_tags(app: Sphinx, pagename: str, _: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    if doctree is not None:
+        index = json.loads(Path(app.config.figure_index).read_text("utf8"))
+        context["metatags"] += "\n".join(tags(pagename, doctree, Identity(**app.config.figure_book), index))
+
+
+def tags(page: str, doctree: nodes.document, book: Identity, index: dict[str, dict]) -> list[str]:
+    """The tags of a page."""
+    said = lead(doctree)
+    pairs = [("property", "og:type", "article"), ("property", "og:site_name", book.title), ("property", "og:title", title(doctree))]
+    if said:
+        pairs += [("property", "og:description", said), ("name", "description", said)]
+    figure = next((id for one in doctree.findall(nodes.figure) if (id := published(one, index))), None)
+    if book.address:
+        pairs.append(("property", "og:url", f"{book.address}{page}.html"))
+        if figure:
+            pairs.append(("property", "og:image", f"{book.address}_static/figures/{figure}.png"))
+            pairs.append(("property", "og:image:alt", index[figure]["alt"]))
+    pairs.append(("name", "twitter:card", "summary_large_image" if book.address and figure else "summary"))
+    return [f'<meta {kind}="{name}" content="{escape(value)}" />' for kind, name, value in pairs]
+
+
+def title(doctree: nodes.document) -> str:
+    """The first heading."""
+    return next((heading.astext() for heading in doctree.findall(nodes.title)), "")
+
+
+def lead(doctree: nodes.document) -> str:
+    """The first sentence of the page's text, in one line."""
+    texts = (text.astext() for text in doctree.findall(nodes.paragraph) if isinstance(text.parent, nodes.section))
+    return first_sentence(" ".join(next(texts, "").split()))
