@@ -76,8 +76,7 @@ def mathml(tex: str, how: str) -> str:
 
 
 def clean(app: Sphinx, pagename: str, _: str, context: dict[str, Any], __: nodes.document | None) -> None:
-    root = "../" * pagename.count("/")
-    context["css_files"] = [f"{root}{style}" for style in STYLES]
+    context["css_files"] = list(STYLES)
     context["script_files"] = []
     if "body" in context:
         pages = {app.builder.get_target_uri(page) for page in app.env.found_docs}
@@ -91,6 +90,8 @@ def cleaned(body: str, page: str, pages: set[str], site: str) -> str:
         widget.replace_with(instead(soup, widget.get("aria-label", ""), f"{site}{page}.html" if site else ""))
     for element in soup(["script", "style", "link"]):
         element.decompose()
+    for paragraph in soup.select("summary p"):
+        paragraph.name = "span"
     for picture in soup("img"):
         if "_images/" not in picture["src"]:
             picture.decompose()
@@ -99,6 +100,8 @@ def cleaned(body: str, page: str, pages: set[str], site: str) -> str:
     for element in soup(True):
         for name in [name for name in element.attrs if NOT_XHTML.fullmatch(name)]:
             del element[name]
+        if element.get("role") == "doc-biblioentry":  # of lists that are none, as in build.mend
+            del element["role"]
     return str(soup)
 
 

@@ -172,7 +172,7 @@ def chapter(entry: str, executed: Path, static: Path, machine: str, book: Identi
         raise BookError(f"{path.name} has not been executed: {how}")
     staged, figures = stage_notebook(json.loads(path.read_text("utf8")), entry)
     parameters = read_parameters(path)
-    staged["cells"].append(rerun_box.box(name, parameters, run["seconds"], machine, book))
+    staged["cells"].append(rerun_box.box(name, parameters, run["seconds"], machine, book, commit))
     rerun_box.write_files(name, parameters, path, book, static, commit)
     values = {parameter.name: parameter.default for parameter in parameters}
     facts = {"chapter": title(staged), "parameters": values, "command": rerun_box.command(name, parameters), "key": run["key"]}
