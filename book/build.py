@@ -176,7 +176,7 @@ def empty_pages(html: Path, entries: list[str], figures: list[Figure]) -> list[s
     return lines
 
 
-MOST_STATIC = 15_000_000  # bytes of pictures, scripts and models that a reader's server has to hold beside pages and theme
+MOST_STATIC = 16_000_000  # bytes of pictures, scripts and models that a reader's server has to hold beside pages and theme
 
 
 def too_heavy(static: Path) -> list[str]:

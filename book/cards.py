@@ -20,11 +20,11 @@ from ardm.experiments.store import facts_of
 
 MODEL_PAGE, TABLE_PAGE = "book/models", "book/tables"  # as in _toc.yml
 
-TOY = "Toy sentences of a law whose probabilities are known, drawn anew for every training step ({doc}`../notebooks/00_quickstart`)."
+TOY = "Sentences of a law whose probabilities are known, drawn anew for every step ({doc}`../notebooks/00_quickstart`)."
 TAUGHT_ON = {
     "agreement": TOY,
-    "sudoku": "Solved 4×4 grids, all equally likely, drawn anew for every training step.",
-    "sudoku9": "Random symmetries of solved 9×9 grids that were made for it; none of the public puzzles ({doc}`../notebooks/18_sudoku`).",
+    "sudoku": "Solved 4×4 grids, all equally likely, drawn anew for every step.",
+    "sudoku9": "Random symmetries of solved grids made for it, none of the public puzzles ({doc}`../notebooks/18_sudoku`).",
 }
 """What a corpus is; of real text the registry says it."""
 
@@ -43,7 +43,8 @@ CANNOT = {
 """What a published denoiser cannot do, by its name."""
 
 GATE_CANNOT = (
-    "It reads the hidden states of the denoiser with key `{of}` and means nothing for any other. It says which token is doubtful, not which is right."
+    "It reads the hidden states of the denoiser with key `{of}` and means nothing for any other. "
+    "It says which token is doubtful, not which is right."
 )
 LICENCE = "MIT, as the package"
 
@@ -72,8 +73,9 @@ def models(folder: Path = MODELS) -> str:
     lines = [
         "# Published models",
         "",
-        f"The package comes with {len(PUBLISHED)} denoisers, each with its recommended gate. All are small and were trained on a CPU; with them the chapters",
-        "run in minutes. What a card says is read from the model's file at every build. {doc}`rerun` says how each is made again.",
+        f"The package comes with {len(PUBLISHED)} denoisers, each with its recommended gate. All are small and were trained on a",
+        "CPU; with them the chapters run in minutes. What a card says is read from the model's file at every build. {doc}`rerun`",
+        "says how each is made again.",
         "",
         "| Model | Parameters | Trained on |",
         "|---|---:|---|",
@@ -88,18 +90,19 @@ def models(folder: Path = MODELS) -> str:
 
 
 def _denoiser(name: str, folder: Path) -> list[str]:
-    path, recipe = folder / f"{name}.safetensors", PUBLISHED[name]
-    told = facts_of(path)
-    shape = f"{recipe.depth} blocks, width {recipe.width}, {recipe.heads} heads, at most {recipe.length} tokens of {len(told['words'])} words"
-    exported = [folder / f"{name}{end}" for end in (".onnx", "-gate.onnx")]
+    recipe = PUBLISHED[name]
+    told = facts_of(folder / f"{name}.safetensors")
+    shape = f"{recipe.depth} blocks, width {recipe.width}, {recipe.heads} heads"
+    exported = [path for end in (".onnx", "-gate.onnx") if (path := folder / f"{name}{end}").is_file()]
     rows = {
         "What it is": f"a denoiser: a bidirectional transformer of {shape}",
+        "Reads": f"at most {recipe.length} tokens of {len(told['words'])} words, and the mask",
         "Trained on": taught_on(recipe.corpus),
         "Training": f"{recipe.steps:,} steps of {recipe.batch} texts, {_made(told)}",
         "Loss on held-out texts": f"{told['validation_loss']:.3f} nats a token, hidden or not",
         "Cannot": CANNOT[name],
-        **_file(path, told),
-        **{f"In the browser: `{one.name}`": f"{one.stat().st_size:,} bytes, SHA-256 `{sha256(one)}`" for one in exported if one.is_file()},
+        **_file(folder / f"{name}.safetensors", told),
+        **{f"In the browser: `{one.name}`": f"{one.stat().st_size:,} bytes, SHA-256 `{sha256(one)}`" for one in exported},
         "Load": f'`denoiser, recipe, facts = ardm.load_denoiser("{name}")`',
     }
     return [f"(model-{name})=", f"## {name}", "", *_card(rows)]
@@ -126,9 +129,10 @@ def _arena(folder: Path) -> list[str]:
         "(models-arena)=",
         "## Models of the arena",
         "",
-        "The arena trains a denoiser and its gates for every task and training, and does not keep them: the same command makes them again. These few are kept",
-        "for the chapters that show a single run. A file is named after its key, and a store finds it by its recipe:",
-        "`Store(folder, also=published_files(MODELS / \"arena\")).gate(recipe, denoiser)`. Limits and licence are those above.",
+        "The arena trains a denoiser and its gates for every task and training. They do not come with the package: the same",
+        "command makes them again. These few do, for the chapters that show a single run. A file is named after its key, and a",
+        "store finds it by its recipe:",
+        '`Store(folder, also=published_files(MODELS / "arena")).gate(recipe, denoiser)`. Limits and licence are those above.',
         "",
         "| Key | What it is | Trained on | Parameters | SHA-256 |",
         "|---|---|---|---:|---|",
@@ -142,11 +146,12 @@ def _arena(folder: Path) -> list[str]:
 
 def _what(told: Mapping[str, Any]) -> str:
     """A gate, by its head."""
-    recipe = told["recipe"]
-    if "head" in recipe:
-        kind = {"attentive": "tokens see each other", "learned": "each token is judged alone"}[recipe["head"]["kind"]]
-        return f"a gate: {recipe['head']['kind']} head ({kind}), width {recipe['head']['width']}, {len(recipe['signals'])} signals"
-    return f"a gate that learned on its own runs: {recipe['blocks']} blocks, width {recipe['width']}, {len(recipe['signals'])} signals"
+    recipe, head = told["recipe"], told["recipe"].get("head")
+    signals = f"{len(recipe['signals'])} signals"
+    if head is None:
+        return f"a gate that learned on its own runs: {recipe['blocks']} blocks, width {recipe['width']}, {signals}"
+    kind = {"attentive": "tokens see each other", "learned": "each token is judged alone"}[head["kind"]]
+    return f"a gate: {head['kind']} head ({kind}), width {head['width']}, {signals}"
 
 
 def _label(told: Mapping[str, Any]) -> str:
@@ -155,8 +160,8 @@ def _label(told: Mapping[str, Any]) -> str:
 
 
 def _made(told: Mapping[str, Any]) -> str:
-    made = told["provenance"]
-    return f"seed {told['recipe']['seed']}; {told['seconds']:.0f} s on {made['cores']} cores of {made['cpu']}, at commit `{made['commit']}`"
+    made, took = told["provenance"], f"{told['seconds']:.0f} s"
+    return f"seed {told['recipe']['seed']}; {took} on {made['cores']} cores of {made['cpu']}, at commit `{made['commit']}`"
 
 
 def _file(path: Path, told: Mapping[str, Any]) -> dict[str, str]:
@@ -179,14 +184,16 @@ def tables(folder: Path = RESULTS) -> str:
     lines = [
         "# Published tables",
         "",
-        f"The package comes with {len(described)} tables. The chapters read them and play nothing of them again; `ardm arena` and `ardm ablations` make them again ({{doc}}`rerun`).",
-        "`ardm/data/results/datapackage.json` says in a form for programs what stands here: it is a",
-        "[Frictionless](https://specs.frictionlessdata.io/tabular-data-package/) data package. An empty cell or `nan` is a number that the task does not have.",
+        f"The package comes with {len(described)} tables. The chapters read them and play nothing of them again; `ardm arena` and",
+        "`ardm ablations` make them again ({doc}`rerun`). `ardm/data/results/datapackage.json` says in a form for programs what",
+        "stands here: it is a [Frictionless](https://specs.frictionlessdata.io/tabular-data-package/) data package. An empty cell",
+        "or `nan` is a number that the task does not have.",
         "",
         "| Table | Rows | A row |",
         "|---|---:|---|",
     ]
-    lines += [f"| [{one['name']}](#table-{one['name']}) | {_rows(folder / one['path']):,} | {one['description']} |" for one in described]
+    for one in described:
+        lines.append(f"| [{one['name']}](#table-{one['name']}) | {_rows(folder / one['path']):,} | {one['description']} |")
     for one in described:
         lines += ["", *_table(one, folder)]
     return "\n".join(lines) + "\n"

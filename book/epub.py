@@ -17,7 +17,10 @@ from vendor import BookError
 
 from ardm.base.atomic import write_whole
 
-EXTENSIONS = ["myst_nb", "sphinx_external_toc", "sphinx_design", "sphinx.ext.autodoc", "sphinxcontrib.bibtex", "first_use", "epub_pages"]
+EXTENSIONS = [
+    *("myst_nb", "sphinx_external_toc", "sphinx_design", "sphinx.ext.autodoc", "sphinxcontrib.bibtex"),
+    *("first_use", "epub_pages"),  # ours
+]
 
 
 def settings(source: Path, book: Identity) -> dict:
@@ -48,10 +51,11 @@ def settings(source: Path, book: Identity) -> dict:
         "epub_description": book.title,
         "epub_contributor": told["author"],
         "epub_publisher": told["author"],
-        "epub_identifier": book.address or "ardm",
-        "epub_uid": "ardm",
+        "epub_identifier": f"ardm-{book.version}",  # both: the two tables of contents must agree
+        "epub_uid": f"ardm-{book.version}",
         "epub_show_urls": "no",
         "epub_tocdepth": 1,
+        "epub_tocscope": "includehidden",  # the parts of Jupyter Book hide their lists
         "epub_use_index": False,
         "epub_site": book.address,
     }
@@ -63,7 +67,9 @@ def make(source: Path, target: Path, book: Identity) -> None:
         raise BookError("there are no sources in _build/source: run make book first")
     with tempfile.TemporaryDirectory() as folder:
         out, trees = Path(folder, "epub"), Path(folder, "trees")
-        sphinx = Sphinx(source, None, out, trees, "epub", settings(source, book), status=None, warningiserror=True, keep_going=True)
+        sphinx = Sphinx(
+            source, None, out, trees, "epub", settings(source, book), status=None, warningiserror=True, keep_going=True
+        )
         sphinx.build()
         if sphinx.statuscode:
             raise BookError("Sphinx warned (see above)")

@@ -1,7 +1,7 @@
 """A Sphinx extension for the EPUB: pages that a reader without scripts and without the site around them can show.
 
-Formulas become MathML. A widget becomes a sentence with a link to its page, where the book's address is known. Links lead to pages of
-the EPUB, else to the site, else nowhere; scripts, styles and pictures that the EPUB does not hold are left out.
+Formulas become MathML. A widget becomes a sentence with a link to its page, where the book's address is known. Links lead to
+pages of the EPUB, else to the site, else nowhere; scripts, styles and pictures that the EPUB does not hold are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from sphinx_book_theme.directives import Margin
 
 STYLES = ("_static/pygments.css", "_static/epub.css", "_static/epub-book.css")
 NOT_XHTML = re.compile(r"border|valign|halign|align|loading|download|scoped|name|data-.*")
-BLOCKS = ("pre", "table", "div", "figure", "ul", "ol", "dl")
 
 
 class Book(Epub3Builder):
@@ -37,10 +36,10 @@ class Book(Epub3Builder):
         """``content.opf``, with the pages marked that hold MathML or SVG, as EPUB 3 asks for."""
         super().build_content()
         path = Path(self.outdir, "content.opf")
-        path.write_text(re.sub(r'<item href="([^"]+\.xhtml)"|<item id="[^"]+" href="([^"]+\.xhtml)"', self._marked, path.read_text("utf8")), "utf8")
+        path.write_text(re.sub(r'<item id="[^"]+" href="([^"]+\.xhtml)"', self._marked, path.read_text("utf8")), "utf8")
 
     def _marked(self, item: re.Match) -> str:
-        page = Path(self.outdir, item[1] or item[2])
+        page = Path(self.outdir, item[1])
         text = page.read_text("utf8") if page.is_file() else ""
         held = [name for name, tag in (("mathml", "<math"), ("svg", "<svg")) if tag in text]
         return f'{item[0]} properties="{" ".join(held)}"' if held else item[0]
@@ -71,7 +70,7 @@ def display(writer: Any, node: nodes.math_block) -> None:
 def mathml(tex: str, how: str) -> str:
     """A formula as MathML; several lines are aligned, as on the pages."""
     if r"\\" in tex and r"\begin" not in tex:
-        tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
+        tex = rf"\begin{{align*}}{tex}\end{{align*}}"
     return convert(tex, display=how)
 
 

@@ -27,7 +27,6 @@ from ardm.book.parameters import read_parameters
 from ardm.book.runs import recorded
 from ardm.book.stated import GLUED
 
-
 CHANGES = "book/changes"
 
 
@@ -210,11 +209,13 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
     rerun_box.write(source / "figures.json", index)
     titles = {one.entry: one.run["chapter"] for one in chapters}
-    if gallery.LIST in entries:
-        (source / f"{gallery.LIST}.md").write_text(gallery.listing(figures, titles), "utf8")
-    for page, written in ((cards.MODEL_PAGE, cards.models), (cards.TABLE_PAGE, cards.tables)):
-        if page in entries:
-            (source / f"{page}.md").write_text(written(), "utf8")
+    pages = {
+        gallery.LIST: lambda: gallery.listing(figures, titles),
+        cards.MODEL_PAGE: cards.models,
+        cards.TABLE_PAGE: cards.tables,
+    }
+    for page in pages.keys() & entries:
+        (source / f"{page}.md").write_text(pages[page](), "utf8")
     if CHANGES in entries:
         shutil.copy(root / "CHANGELOG.md", source)  # which that page includes
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}

@@ -22,7 +22,9 @@ def test_every_column_and_table_is_described_and_nothing_else_is():
 
 
 def test_the_package_beside_the_tables_is_that_of_today():
-    assert json.loads((RESULTS / PACKAGE).read_text("utf8")) == package(), "ardm.experiments.columns.write_package() writes it anew"
+    assert json.loads((RESULTS / PACKAGE).read_text("utf8")) == package(), (
+        "ardm.experiments.columns.write_package() writes it anew"
+    )
 
 
 def test_the_tables_are_as_described():

@@ -34,7 +34,11 @@ def test_both_name_one_python_that_the_project_takes():
 
 def test_the_container_keeps_to_its_schema():
     assert {name: type(value) for name, value in CONTAINER.items()} == SCHEMA
-    assert {name: type(value) for name, value in CONTAINER["hostRequirements"].items()} == {"cpus": int, "memory": str, "storage": str}
+    assert {name: type(value) for name, value in CONTAINER["hostRequirements"].items()} == {
+        "cpus": int,
+        "memory": str,
+        "storage": str,
+    }
     assert all(re.fullmatch(r"\d+gb", CONTAINER["hostRequirements"][name]) for name in ("memory", "storage"))
     assert all(re.fullmatch(r"[\w-]+\.[\w-]+", one) for one in CONTAINER["customizations"]["vscode"]["extensions"])
 

@@ -37,8 +37,14 @@ class Column:
 
 COLUMNS = {
     "task": Column("string", "the task, by its name in `ardm.experiments.tasks`", keeps={"required": True}),
-    "rule": Column("string", "the rule, by its name in the book; `the law itself`: as many texts of the law or corpus", keeps={"required": True}),
-    "variant": Column("string", "what was changed in the recommended gate, `axis/value`; `base`: nothing", keeps={"required": True}),
+    "rule": Column(
+        "string",
+        "the rule, by its name in the book; `the law itself`: as many texts of the law or corpus",
+        keeps={"required": True},
+    ),
+    "variant": Column(
+        "string", "what was changed in the recommended gate, `axis/value`; `base`: nothing", keeps={"required": True}
+    ),
     "nfe": Column("integer", "calls of the denoiser that the rule was given; 0 for `the law itself`", "calls a text", COUNT),
     "seed": Column("integer", "the training, and with it the texts; a search is written under 0", keeps=COUNT),
     "knobs": Column("object", "the settings of the rule: those chosen by its search, in `tuning` those tried"),
@@ -48,17 +54,31 @@ COLUMNS = {
     "overwrites": Column("number", "visible tokens that were replaced in place or hidden again", "tokens a text, mean", COUNT),
     "wasted": Column("number", "overwrites that put the same token back", "tokens a text, mean", COUNT),
     "seconds": Column("number", "time that the sampler took, all texts in one batch", "seconds a text", COUNT),
-    "quality": Column("number", "share of valid texts; on text8 share of complete words that its vocabulary has", "share", SHARE),
-    "loss": Column("number", "what knobs are tuned on: falls as validity and fidelity to the law rise", "0 is best, 1 is worst", SHARE),
-    "outcomes": Column("string", "valid or not, a bit a text, the first text first, as hexadecimal digits", keeps={"pattern": "[0-9a-f]+"}),
+    "quality": Column(
+        "number", "share of valid texts; on text8 share of complete words that its vocabulary has", "share", SHARE
+    ),
+    "loss": Column(
+        "number", "what knobs are tuned on: falls as validity and fidelity to the law rise", "0 is best, 1 is worst", SHARE
+    ),
+    "outcomes": Column(
+        "string", "valid or not, a bit a text, the first text first, as hexadecimal digits", keeps={"pattern": "[0-9a-f]+"}
+    ),
     "words": Column("number", "distance of the frequencies of single tokens from the law's", "total variation", SHARE),
-    "pairs": Column("number", "distance of neighbouring tokens from the law's, on text8 from held-out text's", "total variation", SHARE),
+    "pairs": Column(
+        "number", "distance of neighbouring tokens from the law's, on text8 from held-out text's", "total variation", SHARE
+    ),
     "counts": Column("number", "distance of the number of sentences a text from the law's", "total variation", SHARE),
     "texts": Column("number", "distance of whole texts from the law, where it has at most 1000", "total variation", SHARE),
     "nats": Column("number", "negative log-likelihood of the valid texts under the law", "nats a token", COUNT),
-    "distinct": Column("number", "texts that differ, over all texts; on text8 distinct runs of four characters over all", "share", SHARE),
+    "distinct": Column(
+        "number", "texts that differ, over all texts; on text8 distinct runs of four characters over all", "share", SHARE
+    ),
     "start": Column("string", "a digest of the tokens that the run started from: equal for what is compared", keeps=DIGEST),
-    "key": Column("string", "the digest of all that decides the row: recipe, settings, code, data, versions", keeps={"required": True, **DIGEST}),
+    "key": Column(
+        "string",
+        "the digest of all that decides the row: recipe, settings, code, data, versions",
+        keeps={"required": True, **DIGEST},
+    ),
     "touched": Column("number", "of the tokens wrong at the start, the share ever overwritten", "share", SHARE),
     "recovered": Column("number", "of the tokens wrong at the start, the share right at the end", "share", SHARE),
     "damaged": Column("number", "of the tokens right at the start, the share wrong at the end", "share", SHARE),
@@ -71,11 +91,20 @@ COLUMNS = {
 """
 
 TABLES = {
-    "arena": ("The arena", "every rule on ten tasks; a row is a rule on a task with so many calls and the models of one training"),
+    "arena": (
+        "The arena",
+        "every rule on ten tasks; a row is a rule on a task with so many calls and the models of one training",
+    ),
     "tuning": ("The searches of the arena", "a row is one setting of a rule that was tried"),
-    "final": ("The test on new texts", "the rules that were best, and those that came later, on four tasks; rows as in `arena`"),
+    "final": (
+        "The test on new texts",
+        "the rules that were best, and those that came later, on four tasks; rows as in `arena`",
+    ),
     "scale": ("The ladder", "the gate and its best rivals at three lengths and with three models; rows as in `arena`"),
-    "ablations": ("The ablations", "a row is one variant of the recommended gate with so many calls and the models of one training"),
+    "ablations": (
+        "The ablations",
+        "a row is a variant of the recommended gate with so many calls and the models of one training",
+    ),
 }
 """The published tables: title, and what a row is.
 
