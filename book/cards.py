@@ -175,7 +175,9 @@ def _file(path: Path, told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _card(rows: Mapping[str, str]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| **{name}** | {said} |" for name, said in rows.items())]
+    """A table of two columns, whose first row is its head."""
+    head, *rest = (f"| **{name}** | {said} |" for name, said in rows.items())
+    return [head, "|---|---|", *rest]
 
 
 def tables(folder: Path = RESULTS) -> str:
@@ -226,7 +228,11 @@ def _table(one: Mapping[str, Any], folder: Path) -> list[str]:
             }
         ),
         "",
-        "| Column | Type | Meaning | Unit |",
-        "|---|---|---|---|",
-        *(f"| `{f['name']}` | {f['type']} | {f['description']} | {f.get('unit', '')} |" for f in one["schema"]["fields"]),
+        "| Column | Meaning | Type, unit |",
+        "|---|---|---|",
+        *(f"| `{f['name']}` | {f['description']} | {_unit(f)} |" for f in one["schema"]["fields"]),
     ]
+
+
+def _unit(field: Mapping[str, Any]) -> str:
+    return f"{field['type']}, {field['unit']}" if "unit" in field else field["type"]

@@ -30,7 +30,7 @@ def settings(source: Path, book: Identity) -> dict:
     return {
         **{name: told["sphinx"]["config"][name] for name in shared if name in told["sphinx"]["config"]},
         "extensions": EXTENSIONS,
-        "exclude_patterns": told["exclude_patterns"],
+        "exclude_patterns": [*told["exclude_patterns"], "book/_static"],  # the copies for Colab are no pages
         "external_toc_path": "_toc.yml",
         "bibtex_bibfiles": told["bibtex_bibfiles"],
         "myst_enable_extensions": told["parse"]["myst_enable_extensions"],

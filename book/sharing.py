@@ -1,6 +1,6 @@
 """A Sphinx extension: what is shown of a page where its address is shared, as Open Graph and Twitter tags.
 
-Title, lead sentence and, where the book's address is known, the page's own first figure: such a picture must have a whole address.
+Title, first words and, where the book's address is known, the page's own first figure: such a picture must have a whole address.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from figure_rows import published
 from gallery import first_sentence
 from identity import Identity
 from sphinx.application import Sphinx
+
+SHORT = 60  # characters: "Only in part." answers the title and says nothing yet
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -55,6 +57,10 @@ def title(doctree: nodes.document) -> str:
 
 
 def lead(doctree: nodes.document) -> str:
-    """The first sentence of the page's text, in one line."""
+    """How the page's text begins, in one line: its first sentence, and the next ones while it is :data:`SHORT`."""
     texts = (text.astext() for text in doctree.findall(nodes.paragraph) if isinstance(text.parent, nodes.section))
-    return first_sentence(" ".join(next(texts, "").split()))
+    said, rest = "", " ".join(next(texts, "").split())
+    while rest and len(said) < SHORT:
+        sentence = first_sentence(rest)
+        said, rest = f"{said} {sentence}".strip(), rest[len(sentence) :].strip()
+    return said

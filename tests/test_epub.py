@@ -57,6 +57,8 @@ def sources(folder: Path) -> Path:
         (folder / page).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{page}.md").write_text(text)
     (folder / "book" / "square.png").write_bytes(base64.b64decode(PICTURE))
+    (folder / "book" / "_static" / "colab").mkdir(parents=True)
+    (folder / "book" / "_static" / "colab" / "a.ipynb").write_text("no page of the book")
     (folder / "references.bib").touch()
     (folder / "_config.yml").write_text(yaml.safe_dump(CONFIG))
     chapters = [{"file": page} for page in list(PAGES)[1:]]

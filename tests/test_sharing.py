@@ -33,24 +33,24 @@ class Tags(HTMLParser):
 
 
 def page(*figures: str) -> nodes.document:
-    """A page with a title, two sentences, and a figure of each id."""
+    """A page with a title, three sentences, and a figure of each id."""
     document = new_document("page")
     section = nodes.section("", nodes.title("", 'Is "p" & q?'))
-    section += nodes.paragraph("", "Only in\npart. Then more.")
+    section += nodes.paragraph("", "Only in\npart. Entropy ranks a wrong visible token above a right one. Then more.")
     section += [nodes.figure("", nodes.image(uri="a.png"), ids=[id]) for id in figures]
     document += section
     return document
 
 
-def test_a_page_is_shown_by_its_title_its_first_sentence_and_its_first_figure():
+def test_a_page_is_shown_by_its_title_its_first_words_and_its_first_figure():
     index = {"fig-b": {"alt": "Two lines."}, "fig-c": {"alt": "Bars."}}
     said = Tags("".join(sharing.tags("notebooks/a", page("fig-none", "fig-b", "fig-c"), HOSTED, index))).found
     assert said == {
         "og:type": "article",
         "og:site_name": "On gates & more",
         "og:title": 'Is "p" & q?',
-        "og:description": "Only in part.",
-        "description": "Only in part.",
+        "og:description": "Only in part. Entropy ranks a wrong visible token above a right one.",
+        "description": "Only in part. Entropy ranks a wrong visible token above a right one.",
         "og:url": "https://a.example/book/notebooks/a.html",
         "og:image": "https://a.example/book/_static/figures/fig-b.png",
         "og:image:alt": "Two lines.",
