@@ -89,6 +89,8 @@ def cleaned(body: str, page: str, pages: set[str], site: str) -> str:
         widget.replace_with(instead(soup, widget.get("aria-label", ""), f"{site}{page}.html" if site else ""))
     for element in soup(["script", "style", "link"]):
         element.decompose()
+    for paragraph in soup.select("summary p.expanded"):  # what the summary says when it is open
+        paragraph.decompose()
     for paragraph in soup.select("summary p"):
         paragraph.name = "span"
     for picture in soup("img"):

