@@ -33,14 +33,13 @@ def add_tags(app: Sphinx, pagename: str, _: str, context: dict[str, Any], doctre
 
 def tags(page: str, doctree: nodes.document, book: Identity, index: dict[str, dict]) -> list[str]:
     """The tags of a page."""
-    said = lead(doctree)
+    said = lead(doctree) or book.title
     pairs = [
         ("property", "og:type", "article"),
         ("property", "og:site_name", book.title),
         ("property", "og:title", title(doctree)),
     ]
-    if said:
-        pairs += [("property", "og:description", said), ("name", "description", said)]
+    pairs += [("property", "og:description", said), ("name", "description", said)]
     figure = next((id for one in doctree.findall(nodes.figure) if (id := published(one, index))), None)
     if book.address:
         pairs.append(("property", "og:url", f"{book.address}{page}.html"))

@@ -58,6 +58,10 @@ def test_a_page_is_shown_by_its_title_its_first_words_and_its_first_figure():
     }
 
 
+def test_a_page_without_text_is_shown_by_the_title_of_the_book():
+    assert Tags("".join(sharing.tags("a", new_document("a"), BOOK, {}))).found["og:description"] == "On gates & more"
+
+
 @pytest.mark.parametrize(("book", "figures"), [(BOOK, ("fig-b",)), (HOSTED, ())])
 def test_without_an_address_or_a_figure_there_is_no_picture(book, figures):
     said = Tags("".join(sharing.tags("a", page(*figures), book, {"fig-b": {"alt": "x"}}))).found
