@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,7 +37,7 @@ def add_rows(app: Sphinx, doctree: nodes.document) -> None:
         named = [name for name in figure["ids"] if name.startswith("fig-")]
         if not named:
             continue
-        id = next((id for id in (*named, *_pictured(figure)) if id in index), None)
+        id = published(figure, index)
         if id is None:
             raise ExtensionError(
                 f"{page}: figure {named[0]} has no data and no provenance: make it with ardm.book.figures.publish"
@@ -49,9 +50,10 @@ def add_rows(app: Sphinx, doctree: nodes.document) -> None:
         figure.parent.insert(figure.parent.index(figure) + 1, nodes.raw("", row(id, index[id], root, book), format="html"))
 
 
-def _pictured(figure: nodes.figure) -> list[str]:
-    """The figures whose picture it shows, as a page does that is no notebook."""
-    return [PurePosixPath(image["uri"]).stem for image in figure.findall(nodes.image)]
+def published(figure: nodes.figure, index: Mapping[str, Any]) -> str | None:
+    """The id under which a figure was published, its own or, on a page that is no notebook, that of the picture it shows."""
+    pictured = (PurePosixPath(image["uri"]).stem for image in figure.findall(nodes.image))
+    return next((id for id in (*figure["ids"], *pictured) if id in index), None)
 
 
 READ = 7

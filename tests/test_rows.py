@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import figure_rows
 import gallery
@@ -204,12 +205,17 @@ def test_the_command_says_every_parameter_as_a_shell_takes_it():
 
 
 def test_the_last_section_names_command_parameters_and_time():
-    said = rerun_box.box("a", PARAMETERS, 125.0, "One core", BOOK)["source"]
+    said = rerun_box.box("a", PARAMETERS, 125.0, "One core", BOOK, "abc123")["source"]
     assert "| `nfe` | `8,16` | list[int], at least one, each in [1, 99] | calls |" in said
     assert "It took 2.1 min on One core." in said
-    assert "Colab" not in said
-    hosted = rerun_box.box("a", PARAMETERS, 9.0, "One core", HOSTED)["source"]
-    assert "colab.research.google.com/github/me/gates/blob/gh-pages/_static/colab/a.ipynb" in hosted
+    assert not re.search("Colab|Binder|Codespaces", said)
+    hosted = rerun_box.box("a", PARAMETERS, 9.0, "One core", HOSTED, "abc123+changes")["source"]
+    assert [urlsplit(address)[1:4] for address in re.findall('href="(https:[^"]+)"', hosted)] == [
+        ("colab.research.google.com", "/github/me/gates/blob/gh-pages/_static/colab/a.ipynb", ""),
+        ("mybinder.org", "/v2/gh/me/gates/abc123", "labpath=notebooks/a.ipynb"),
+        ("codespaces.new", "/me/gates", "quickstart=1"),
+    ]
+    assert "/me/gates/HEAD?" in rerun_box.box("a", (), 9.0, "One core", HOSTED, "unknown")["source"]
 
 
 def test_the_notebook_for_colab_fetches_this_commit_and_holds_no_outputs(tmp_path):
