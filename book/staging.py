@@ -207,23 +207,9 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
 
     for one in chapters:
         rerun_box.write(source / f"{one.entry}.ipynb", one.staged)
-    if "book/playground" in entries:
-        playground.assemble(source / "book" / "_static")
-    if lexicon.PAGE in entries:
-        glossary = source / f"{lexicon.PAGE}.md"
-        glossary.write_text(lexicon.staged(glossary.read_text("utf8"), rules()), "utf8")
-    if explorer.PAGE in entries:
-        explorer.assemble(source / "book" / "_static")
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
     rerun_box.write(source / "figures.json", index)
-    titles = {one.entry: one.run["chapter"] for one in chapters}
-    pages = {
-        gallery.LIST: lambda: gallery.listing(figures, titles),
-        cards.MODEL_PAGE: cards.models,
-        cards.TABLE_PAGE: cards.tables,
-    }
-    for page in pages.keys() & entries:
-        (source / f"{page}.md").write_text(pages[page](), "utf8")
+    generate(entries, source, figures, {one.entry: one.run["chapter"] for one in chapters})
     if CHANGES in entries:
         shutil.copy(root / "CHANGELOG.md", source)  # which that page includes
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}
@@ -237,6 +223,22 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
         substitutions["code"] = structure.assemble(root, source / "book" / "_static")
     (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")
     return entries, figures
+
+
+def generate(entries: list[str], source: Path, figures: list[Figure], titles: dict[str, str]) -> None:
+    """Write what no source holds, of the pages that are in the book: whole pages, and the scripts that pages ask."""
+    static, glossary = source / "book" / "_static", source / f"{lexicon.PAGE}.md"
+    scripts = {"book/playground": playground.assemble, explorer.PAGE: explorer.assemble}
+    pages = {
+        lexicon.PAGE: lambda: lexicon.staged(glossary.read_text("utf8"), rules()),
+        gallery.LIST: lambda: gallery.listing(figures, titles),
+        cards.MODEL_PAGE: cards.models,
+        cards.TABLE_PAGE: cards.tables,
+    }
+    for page in scripts.keys() & entries:
+        scripts[page](static)
+    for page in pages.keys() & entries:
+        (source / f"{page}.md").write_text(pages[page](), "utf8")
 
 
 def configuration(root: Path, source: Path, substitutions: dict, book: Identity) -> str:
