@@ -12,9 +12,10 @@ import torch
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
 
 from ardm.base.errors import InputError
-from ardm.book.figures import COLOURS, EVENTS, LOOKS, OTHERS, forest, publish, rewriting, style
+from ardm.book.figures import COLOURS, EVENTS, LOOKS, OTHERS, contrast, forest, label_lines, publish, readable, rewriting, style
 from ardm.method import sampling
 from ardm.method.rules import entries
 from ardm.method.sampling import Frame, Trace
@@ -114,6 +115,73 @@ def test_a_forest_has_a_row_for_each_change_and_fills_what_excludes_zero():
     free = forest(table, {"x": "points"}, looks)
     assert [mark[2] for mark in marks(free.axes[0])] == ["o", "s", "o", "o"]
     plt.close("all")
+
+
+def named(*ends, scale="linear"):
+    """Axes with a line to each height in ``ends``, and where ``label_lines`` writes their names."""
+    style()
+    fig, ax = plt.subplots()
+    for k, end in enumerate(ends):
+        y = [1, end, float("nan")] if k == 0 else [1, 1, end]
+        ax.errorbar([1, 2, 3], y, yerr=0.1, label=f"line {k}", color=f"C{k}")
+    ax.plot([1, 3], [1, 1], color="grey")  # without a name
+    ax.set(ylim=(0.5, 10), yscale=scale)
+    names = label_lines(ax)
+    fig.draw_without_rendering()
+    return fig, ax, names, [Text.get_window_extent(name) for name in names]
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+@pytest.mark.parametrize("ends", [(4, 6, 8), (5, 5, 5.01, 2), (10, 9.9, 0.5, 0.6), (3,)])
+def test_names_stand_beside_their_lines_and_apart(ends, scale):
+    fig, ax, names, boxes = named(*ends, scale=scale)
+    assert [name.get_text() for name in names] == [f"line {k}" for k in range(len(ends))]
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    assert all(box.x0 > ax.bbox.x1 and box.x1 <= fig.bbox.x1 for box in boxes)
+    order = sorted(range(len(ends)), key=ends.__getitem__)
+    assert [boxes[k].y0 for k in order] == sorted(box.y0 for box in boxes)  # as the lines end
+    at = [ax.transData.transform((1, end))[1] for end in ends]
+    alone = [k for k in order if all(abs(at[k] - other) > 40 for j, other in enumerate(at) if j != k)]
+    assert [(boxes[k].y0 + boxes[k].y1) / 2 for k in alone] == pytest.approx([at[k] for k in alone], abs=3)
+    assert [names[k].arrow_patch for k in alone] == [None] * len(alone)
+    plt.close(fig)
+
+
+def test_names_are_read_on_white_and_led_to_where_they_moved():
+    fig, _, names, _ = named(5, 5, 9)
+    assert [name.arrow_patch is not None for name in names] == [True, True, False]
+    assert all(contrast(name.get_color(), "white") >= 4.5 for name in names)
+    assert names[0].get_color() == COLOURS["one-way"].lower()  # can be read as it is
+    plt.close(fig)
+
+
+def test_more_names_than_room_spread_over_both_edges():
+    fig, ax, _, boxes = named(*[5] * 24)
+    (low, high), middle = (ax.bbox.y0, ax.bbox.y1), sum(box.y0 + box.y1 for box in boxes) / 2 / len(boxes)
+    assert low - boxes[0].y0 > 10 and boxes[-1].y1 - high > 10
+    assert middle == pytest.approx((low + high) / 2, abs=3)
+    assert label_lines(fig.add_subplot()) == []
+    plt.close(fig)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ratio"),
+    [("#000000", "#ffffff", 21), ("#777777", "#ffffff", 4.48), ("#ffffff", "#0000ff", 8.59), ("#123456", "#123456", 1)],
+)
+def test_contrast_is_that_of_wcag(one, other, ratio):
+    assert contrast(one, other) == contrast(other, one) == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.parametrize(("sheet", "least"), [("#ffffff", 4.5), ("#14181e", 4.5), ("#14181e", 3)])
+def test_a_colour_is_moved_only_as_far_as_it_must_be(sheet, least):
+    for colour, _ in LOOKS.values():
+        moved = readable(colour, sheet, least)
+        assert contrast(moved, sheet) >= least
+        if contrast(colour, sheet) >= least:
+            assert moved == colour.lower()
+        else:
+            assert contrast(moved, sheet) < least + 0.3
+    assert readable("#ffffff", "#777777", 21) == "#000000"  # nothing reaches it: the end of the way
 
 
 def trace() -> Trace:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
-from matplotlib import lines, patches
+from matplotlib import colors, container, lines, patches, transforms
 from PIL import Image
+from scipy.optimize import isotonic_regression
 
 from ardm.base.atomic import write_whole
 from ardm.base.errors import InputError
@@ -26,9 +28,23 @@ from ardm.method.sampling import CHANGED, GIVEN, HIDDEN, HIDDEN_AGAIN, KEPT, REW
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
-__all__ = ["COLOURS", "EVENTS", "LOOKS", "OTHERS", "forest", "publish", "rewriting", "style"]
+__all__ = [
+    "COLOURS",
+    "EVENTS",
+    "LOOKS",
+    "OTHERS",
+    "contrast",
+    "forest",
+    "label_lines",
+    "publish",
+    "readable",
+    "rewriting",
+    "style",
+]
 
 WHITE = "#ffffff"
 
@@ -209,6 +225,84 @@ def forest(
     ]
     fig.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9)
     return fig
+
+
+def contrast(one: str, other: str) -> float:
+    """How far two colours stand apart in brightness, from 1 to 21, as WCAG 2.2 defines it (w3.org/TR/WCAG22)."""
+    dark, bright = sorted(_luminance(colour) for colour in (one, other))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = np.array(colors.to_rgb(colour))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def readable(colour: str, sheet: str = WHITE, least: float = 4.5) -> str:
+    """The colour nearest to ``colour`` in its own hue that stands out from ``sheet`` by a contrast of at least ``least``.
+
+    4.5 is what text needs, 3 what lines and marks need (WCAG 2.2, 1.4.3 and 1.4.11).
+    """
+    end = max(("#000000", WHITE), key=lambda one: contrast(one, sheet))
+    start, goal = (np.array(colors.to_rgb(one)) for one in (colour, end))
+    mixed = (colors.to_hex(start + share * (goal - start)) for share in np.linspace(0, 1, 101))
+    return next(one for one in mixed if contrast(one, sheet) >= least or one == end)
+
+
+def label_lines(ax: Axes, *, fontsize: float = 8.5) -> list[Annotation]:
+    """Write the name of each labelled line at its right end, in its colour, instead of a legend; names that collide move apart.
+
+    Call it last, when limits, scales and ticks of ``ax`` are set. A line or an errorbar without a label gets no name; a pale
+    colour is darkened until its name can be read. A name stands right of the axes, where ``style`` makes room for it; a thin
+    line leads to it where it had to move. Returns the names, in the order of a legend.
+    """
+    ends = [(name, *end) for handle, name in zip(*ax.get_legend_handles_labels(), strict=True) if (end := _end(handle))]
+    ax.figure.draw_without_rendering()  # settles limits and layout
+    gap = 1.2 * fontsize / (72 * ax.get_window_extent().height / ax.figure.dpi)  # in heights of the axes
+    into = ax.transAxes.inverted()
+    heights = [into.transform(line.get_transform().transform(point))[1] for _, line, point in ends]
+    beside = transforms.offset_copy(ax.transAxes, ax.figure, x=9, units="points")
+    names = []
+    for (name, line, point), height, free in zip(ends, heights, _apart(heights, gap), strict=True):
+        colour = colors.to_hex(line.get_color())
+        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3}
+        text = ax.annotate(
+            name,
+            point,
+            (1, free),
+            xycoords=line.get_transform(),
+            textcoords=beside,
+            va="center",
+            fontsize=fontsize,
+            color=readable(colour),
+            annotation_clip=False,
+            arrowprops=lead if abs(free - height) > gap / 4 else None,
+        )
+        names.append(text)
+    return names
+
+
+def _end(handle: object) -> tuple[lines.Line2D, tuple[float, float]] | None:
+    """The line of a handle of a legend and its last finite point; nothing where it is no line or has no point."""
+    line = handle.lines[0] if isinstance(handle, container.ErrorbarContainer) else handle
+    if not isinstance(line, lines.Line2D):
+        return None
+    points = np.asarray(line.get_xydata(), float)
+    points = points[np.isfinite(points).all(1)]
+    return (line, tuple(points[points[:, 0].argmax()])) if len(points) else None
+
+
+def _apart(heights: list[float], gap: float) -> list[float]:
+    """The heights with neighbours at least ``gap`` apart, moved as little as can be (least squares), all between 0 and 1."""
+    if not heights:
+        return []
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(heights))
+    spare = 1 - steps[-1]
+    low, high = (0, spare) if spare > 0 else (spare / 2, spare / 2)  # more names than room: over both edges alike
+    moved = np.clip(isotonic_regression(np.asarray(heights)[order] - steps).x, low, high) + steps
+    return moved[np.argsort(order)].tolist()
 
 
 EVENTS = {  # what happened to a token: its colour, and that of its word
