@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ardm.base.errors import InputError
-from ardm.experiments.duels import FAMILIES, duels, family, holm
+from ardm.experiments.duels import FAMILIES, duels, family, holm, rows_of_forest, tally
 from ardm.method.rules import entries
 
 LOSSES = {  # task: rule: losses of three trainings
@@ -36,13 +36,40 @@ def test_a_duel_by_hand():
     """Against T2M, mean .32: the differences are -.10, -.09 and -.11."""
     sudoku, text = duels(TABLE, "repair hide").itertuples()
     assert (sudoku.task, sudoku.rival, sudoku.nfe) == ("sudoku", "T2M low-prob", 8)
-    assert sudoku.difference == pytest.approx(-0.10)
+    assert sudoku.value == pytest.approx(-0.10)
     half = 4.302653 * 0.01 / math.sqrt(3)  # Student's t, two degrees of freedom
     assert (sudoku.low, sudoku.high) == (pytest.approx(-0.1 - half), pytest.approx(-0.1 + half))
     assert sudoku.way == pytest.approx(0.5)
     assert sudoku.p == pytest.approx(2 * stats.t.sf(0.1 / (0.01 / math.sqrt(3)), 2))
     assert sudoku.p_holm == pytest.approx(2 * sudoku.p)
-    assert (text.difference, text.p, text.p_holm) == (0, 1, 1) and math.isnan(text.way)  # equal, and no oracle
+    assert (text.value, text.p, text.p_holm) == (0, 1, 1) and math.isnan(text.way)  # equal, and no oracle
+
+
+def test_the_rival_may_be_named_by_another_table():
+    """There P2-self was better; here the differences to it, mean .40, are -.20, +.05 and -.39."""
+    other = TABLE.assign(loss=TABLE["loss"].where(TABLE["rule"] != "P2-self", 0.1))
+    found = duels(TABLE[TABLE["task"] == "sudoku"], "repair hide", named_by=other).iloc[0]
+    assert (found["rival"], found["rival_mean"]) == ("P2-self", pytest.approx(0.4))
+    assert found["value"] == pytest.approx(-0.18)
+
+
+def test_a_short_way_is_no_measure():
+    assert math.isnan(duels(TABLE, "repair hide", least_way=0.3)["way"].iloc[0])
+    assert duels(TABLE, "repair hide", least_way=0.1)["way"].iloc[0] == pytest.approx(0.5)
+
+
+def test_differences_are_tallied_by_what_is_better():
+    found = pd.DataFrame(
+        [(-2, -3, -1), (-1, -2, 1), (0, -1, 1), (0.5, -1, 2), (3, 2, 4), (3, 1, 5)], columns=["value", "low", "high"]
+    )
+    assert tally(found) == {"places": 6, "ahead": 2, "clear": 1, "behind": 2}
+    assert tally(found, more=True) == {"places": 6, "ahead": 3, "clear": 2, "behind": 1}
+
+
+def test_rows_of_a_forest_are_named_for_readers():
+    row = rows_of_forest(duels(TABLE, "repair hide"), panel="loss", series="gate").iloc[0]
+    assert (row["group"], row["row"], row["panel"], row["series"]) == ("Sudoku 4×4", "8 calls", "loss", "gate")
+    assert row["value"] == pytest.approx(-10)
 
 
 def test_the_order_of_rows_does_not_matter():

@@ -14,9 +14,12 @@ from ardm.experiments.results import (
     effects,
     facts,
     machines,
+    means,
     outcomes,
+    percent,
     read,
     rivals,
+    select,
     stale,
     state,
     summary,
@@ -82,6 +85,36 @@ def test_summary_by_hand():
     assert found.loc["c", "low"] == pytest.approx(0.6756, abs=1e-3)  # Wilson's of 8 out of 8: 8 / (8 + 1.96^2)
     loss = summary(TABLE, "loss").set_index("rule")
     assert loss.loc["a", "high"] == pytest.approx(0.55 + 12.706 * 0.25, abs=1e-2)
+
+
+def test_selected_rows_stand_as_they_were_asked_for():
+    two = pd.concat([TABLE, TABLE.assign(nfe=8)])
+    found = select(two, task="t", nfe=[8, 4], rule=["c", "a"])
+    assert list(zip(found["rule"], found["nfe"], strict=True)) == [
+        (rule, nfe) for rule in "ca" for nfe in (8, 4) for _ in range(2)
+    ]
+    with pytest.raises(InputError, match="no row with rule 'd' among these: choose from a, b, c"):
+        select(two, nfe=8, rule=["a", "d"])
+    with pytest.raises(InputError, match="no row with nfe 16"):
+        select(two, nfe=16)
+
+
+def test_means_stand_side_by_side():
+    two = pd.concat([TABLE, TABLE.assign(nfe=8)])
+    found = means(select(two, nfe=8), {"valid, %": ("quality", 100), "loss": ("loss", 1)})
+    assert found.at["a", "valid, %"].value == 50 and found.at["a", "valid, %"].high == 100
+    assert found.at["a", "loss"].value == pytest.approx(0.55)
+    assert found.at["a", "loss"].high == pytest.approx(0.55 + 12.706 * 0.25, abs=1e-2)
+    by_calls = means(two, {"valid": ("quality", 100)}, by=["rule", "nfe"])
+    assert by_calls.at[("b", 4), "valid"].value == 25
+    with pytest.raises(InputError, match="several cells: select one nfe first"):
+        means(two, {"valid": ("quality", 100)})
+
+
+def test_percent_leaves_all_else():
+    found = percent(summary(TABLE))
+    assert found[["value", "low", "high"]].equals(100 * summary(TABLE)[["value", "low", "high"]])
+    assert list(found["nfe"]) == [4, 4, 4] and list(found["seeds"]) == [2, 2, 2]
 
 
 def test_comparing_pairs_trainings():

@@ -12,14 +12,15 @@ import numpy as np
 from scipy import stats
 
 from ardm.base.errors import InputError
-from ardm.experiments.results import best_rival, compare, rivals
+from ardm.experiments.results import best_rival, paired, percent, rivals
+from ardm.experiments.tasks import TASKS
 from ardm.method.entry import Entry
 from ardm.method.own_runs import OwnRuns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FAMILIES", "ORACLE", "duels", "family", "holm"]
+__all__ = ["FAMILIES", "ORACLE", "duels", "family", "holm", "rows_of_forest", "tally"]
 
 ORACLE = "oracle hide"
 """The rule that knows what is wrong: the end of the way that a gate goes from its best rival."""
@@ -54,13 +55,17 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def duels(table: pd.DataFrame, rule: str, column: str = "loss") -> pd.DataFrame:
+def duels(
+    table: pd.DataFrame, rule: str, column: str = "loss", *, named_by: pd.DataFrame | None = None, least_way: float = 0.0
+) -> pd.DataFrame:
     """The rule less its best rival, a row for each task, in the table's order, and number of calls that it was played with.
 
-    The rival is the rule of the field, or the strong control, that has the lowest mean loss in these very rows: chosen with
-    hindsight, which favours it. ``difference`` with its 95 % interval ``low``, ``high`` is paired by training; ``p`` is that of
-    the paired t-test, ``p_holm`` that of all rows together. ``way``: the share of the way from the rival to :data:`ORACLE`
-    that the rule goes; NaN where there is no oracle, or no way. ``InputError`` for a rule that the table does not have.
+    The rival is the rule of the field, or the strong control, that has the lowest mean loss in the rows of the same task and
+    calls of ``named_by``, by default this very table: then it is chosen with hindsight, which favours it. ``value`` with its
+    95 % interval ``low``, ``high`` is the difference of ``column``, paired by training; ``p`` is that of the paired t-test,
+    ``p_holm`` that of all rows together. ``mean``, ``rival_mean``, ``oracle_mean``: what was compared. ``way``: the share of the
+    way from the rival to :data:`ORACLE` that the rule goes; NaN where there is no oracle, or the way is no longer than
+    ``least_way``. ``InputError`` for a rule that the table does not have.
     """
     import pandas as pd
 
@@ -68,10 +73,11 @@ def duels(table: pd.DataFrame, rule: str, column: str = "loss") -> pd.DataFrame:
     for (task, nfe), part in table.groupby(["task", "nfe"], sort=False):
         if rule not in set(part["rule"]) or not set(field) & set(part["rule"]):
             continue
-        rival = best_rival(table, task, nfe, field)
-        (gap,) = compare(part, rule, rival, column).itertuples()
-        by_seed = {name: some.set_index("seed")[column].sort_index() for name, some in part.groupby("rule")}
+        rival = best_rival(table if named_by is None else named_by, task, nfe, field)
+        by_seed = {name: some.set_index("seed")[column] for name, some in part.groupby("rule")}
         own, other, oracle = by_seed[rule], by_seed[rival], by_seed.get(ORACLE, pd.Series(dtype=float))
+        gap = paired(own, other, f"{rule} and {rival} on {task} with {nfe} calls")
+        other = other.loc[own.index]
         whole = other.mean() - oracle.mean()
         rows.append(
             {
@@ -81,11 +87,11 @@ def duels(table: pd.DataFrame, rule: str, column: str = "loss") -> pd.DataFrame:
                 "rival_mean": other.mean(),
                 "mean": own.mean(),
                 "oracle_mean": oracle.mean(),
-                "difference": gap.value,
+                "value": gap.value,
                 "low": gap.low,
                 "high": gap.high,
                 "p": 1.0 if (own == other).all() else float(stats.ttest_rel(own, other).pvalue),
-                "way": -gap.value / whole if whole else float("nan"),
+                "way": -gap.value / whole if abs(whole) > least_way else float("nan"),
             }
         )
     if not rows:
@@ -93,3 +99,21 @@ def duels(table: pd.DataFrame, rule: str, column: str = "loss") -> pd.DataFrame:
     tasks = list(dict.fromkeys(table["task"]))
     found = pd.DataFrame(sorted(rows, key=lambda row: (tasks.index(row["task"]), row["nfe"])))
     return found.assign(p_holm=holm(found["p"].tolist()))
+
+
+def tally(found: pd.DataFrame, *, more: bool = False) -> dict[str, int]:
+    """How many differences there are (``places``), are better (``ahead``), and are clear of zero (``clear``, ``behind``).
+
+    ``found`` has ``value``, ``low``, ``high``. ``more``: above zero is better, as of quality; else below, as of loss.
+    """
+    ahead, clear, behind = found["value"] < 0, found["high"] < 0, found["low"] > 0
+    if more:
+        ahead, clear, behind = found["value"] > 0, behind, clear
+    return {"places": len(found), "ahead": int(ahead.sum()), "clear": int(clear.sum()), "behind": int(behind.sum())}
+
+
+def rows_of_forest(found: pd.DataFrame, *, panel: str, series: str) -> pd.DataFrame:
+    """Differences by task and number of calls as :func:`~ardm.book.figures.forest` draws them, times 100: points, hundredths."""
+    rows = percent(found)[["task", "nfe", "value", "low", "high"]]
+    group = [TASKS[task].title for task in rows["task"]]
+    return rows.assign(group=group, row=[f"{nfe} calls" for nfe in rows["nfe"]], panel=panel, series=series)

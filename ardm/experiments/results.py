@@ -38,10 +38,14 @@ __all__ = [
     "effects",
     "facts",
     "machines",
+    "means",
     "outcomes",
+    "paired",
+    "percent",
     "publish",
     "read",
     "rivals",
+    "select",
     "stale",
     "state",
     "summary",
@@ -131,6 +135,50 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     return [into / copy for copy in copies]
 
 
+def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """The rows with these values, by column: ``select(table, task="sudoku", nfe=[8, 16], rule=["one-way", "P2-self"])``.
+
+    A list keeps its order: rows of its first value first. ``InputError`` for a value that no row has.
+    """
+    import pandas as pd
+
+    for column, wanted in values.items():
+        some = list(wanted) if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+        there = set(table[column])
+        for value in some:
+            if value not in there:
+                raise InputError(
+                    f"no row with {column} {value!r} among these: choose from {', '.join(map(str, table[column].unique()))}"
+                )
+        table = pd.concat([table[table[column] == value] for value in some])
+    return table
+
+
+def percent(found: pd.DataFrame) -> pd.DataFrame:
+    """A frame with its ``value``, ``low``, ``high`` times 100: shares in per cent, differences in points, loss in hundredths."""
+    return found.assign(**{name: 100 * found[name] for name in ("value", "low", "high")})
+
+
+def means(table: pd.DataFrame, columns: Mapping[str, tuple[str, float]], by: str | Sequence[str] = "rule") -> pd.DataFrame:
+    """Means over trainings with their intervals, side by side: a row for each ``by``, each cell an :class:`Interval`.
+
+    ``columns``: by its name in the result, the column of the table and what its numbers are multiplied by:
+    ``{"valid, %": ("quality", 100), "overwrites": ("overwrites", 1)}``. ``InputError`` where a row would be several cells.
+    """
+    import pandas as pd
+
+    by = [by] if isinstance(by, str) else list(by)
+    named = {}
+    for name, (column, scale) in columns.items():
+        found = summary(table, column).set_index(by)
+        if not found.index.is_unique:
+            others = [key for key in KEYS if key not in by and found.reset_index()[key].nunique() > 1]
+            raise InputError(f"a row by {', '.join(by)} is several cells: select one {' and one '.join(others)} first")
+        cells = [Interval(*(scale * row)) for row in found[["value", "low", "high"]].to_numpy()]
+        named[name] = pd.Series(cells, index=found.index, dtype=object)
+    return pd.DataFrame(named)
+
+
 def summary(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:
     """Mean of a column over trainings, by task, rule and calls, with its 95 % interval: columns ``value``, ``low``, ``high``.
 
@@ -172,13 +220,16 @@ def compare(table: pd.DataFrame, a: str, b: str, column: str = "quality") -> pd.
     for (task, nfe), part in table.groupby(["task", "nfe"], sort=False):
         one, two = (part[part["rule"] == rule].set_index("seed")[column] for rule in (a, b))
         if len(one) and len(two) and not (one.isna().all() and two.isna().all()):
-            found = _paired(one, two, f"{a} and {b} on {task} with {nfe} calls")
+            found = paired(one, two, f"{a} and {b} on {task} with {nfe} calls")
             rows.append((task, nfe, found.value, found.low, found.high))
     return pd.DataFrame(rows, columns=["task", "nfe", "value", "low", "high"])
 
 
-def _paired(one: pd.Series, two: pd.Series, what: str) -> Interval:
-    """The paired difference of two columns by training; ``InputError`` names the first training that one of them lacks."""
+def paired(one: pd.Series, two: pd.Series, what: str) -> Interval:
+    """The paired difference of two columns whose index is the training, with its 95 % interval.
+
+    ``InputError`` says ``what`` and names the first training that one of them lacks.
+    """
     for seed in sorted({*one.index, *two.index}):
         for values in (one, two):
             if seed not in values.index or values.isna()[seed].any():
@@ -203,7 +254,7 @@ def effects(table: pd.DataFrame, column: str = "quality") -> pd.DataFrame:
             continue
         if base not in values:
             raise InputError(f"{name} on {task}: the base was not played with {base[2]} calls; play it")
-        found = _paired(one, values[base], f"{name} and the base on {task} with {nfe} calls")
+        found = paired(one, values[base], f"{name} and the base on {task} with {nfe} calls")
         label = f"calls/{nfe}" if name == "base" else name
         rows.append((label.partition("/")[0], label, task, nfe, found.value, found.low, found.high, len(one)))
     return pd.DataFrame(rows, columns=["axis", "variant", "task", "nfe", "value", "low", "high", "seeds"])
