@@ -48,13 +48,15 @@ def test_curves_name_some_rules_and_leave_the_others_grey(ax):
 def test_a_mark_stands_at_the_two_numbers_of_its_rule(ax):
     loss = FOUND.assign(value=FOUND["value"] / 10, low=FOUND["low"] / 10, high=FOUND["high"] / 10)
     four, away = FOUND[FOUND["nfe"] == 4], loss[loss["nfe"] == 4].iloc[::-1]  # in another order
-    scatter(ax, four, away, ["P2-self"])
+    scatter(ax, four, away, ["P2-self", "one-way"])
     (handle,), names = ax.get_legend_handles_labels()
     assert names == ["P2-self"]
     assert handle.lines[0].get_xydata().tolist() == [[40, 4]]
     across, up = (bars.get_segments()[0].tolist() for bars in handle.lines[2])
     assert (across, up) == ([[35, 4], [45, 4]], [[40, 3.5], [40, 4.5]])
-    assert ax.lines[0].get_xydata().tolist() == [[1, 0.1], [2, 0.2]]
+    assert ax.lines[0].get_xydata().tolist() == [[1, 0.1]]
+    (beside,) = ax.texts
+    assert (beside.get_text(), beside.xy) == ("one-way", (2, 0.2))
 
 
 def test_a_rule_that_is_not_there_is_an_error(ax):

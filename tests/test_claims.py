@@ -23,17 +23,18 @@ TABLE = pd.DataFrame(
 
 def test_a_claim_is_decided_by_the_interval_of_the_paired_difference():
     claims = [
-        Claim("more than b", "a", "b"),
-        Claim("more than b with twice the calls", "a", "b", nfe_b=32),
-        Claim("more than c", "a", "c"),
-        Claim("fewer overwrites than b", "a", "b", "overwrites", more=False),
-        Claim("fewer than b", "a", "b", more=False),
+        Claim("more than b", "quality", "a", "b"),
+        Claim("more than b with twice the calls", "quality", "a", "b", nfe_b=32),
+        Claim("more than c", "quality", "a", "c"),
+        Claim("fewer overwrites than b", "quality", "a", "b", "overwrites", more=False),
+        Claim("fewer than b", "quality", "a", "b", more=False),
     ]
     found = decide(TABLE, claims)
     assert list(found["verdict"]) == ["supported", "reversed", "not supported", "supported", "reversed"]
     first = found.iloc[0]
     half = 4.302653 * 0.1 / 3**0.5  # Student's t, two degrees of freedom
     assert (first["value"], first["low"], first["high"]) == pytest.approx((0.3, 0.3 - half, 0.3 + half))
+    assert list(found["compared"]) == ["quality"] * 5
     assert list(found["words"]) == [claim.words for claim in claims]
 
 
@@ -43,6 +44,6 @@ def test_an_interval_that_touches_zero_decides_nothing():
 
 def test_a_cell_that_was_not_played_is_named():
     with pytest.raises(InputError, match="no row with nfe 8"):
-        decide(TABLE, [Claim("", "a", "b", nfe=8)])
+        decide(TABLE, [Claim("", "quality", "a", "b", nfe=8)])
     with pytest.raises(InputError, match="a and b on agreement: training 2 is missing"):
-        decide(TABLE[(TABLE["rule"] != "b") | (TABLE["seed"] < 2)], [Claim("", "a", "b")])
+        decide(TABLE[(TABLE["rule"] != "b") | (TABLE["seed"] < 2)], [Claim("", "quality", "a", "b")])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ardm.base.errors import check_choice
-from ardm.book.figures import LOOKS, OTHERS
+from ardm.book.figures import LOOKS, OTHERS, readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,9 @@ def curves(ax: Axes, found: pd.DataFrame, named: Sequence[str], x: str = "nfe") 
 def scatter(ax: Axes, across: pd.DataFrame, up: pd.DataFrame, named: Sequence[str]) -> None:
     """A mark a rule, with both intervals where it is named.
 
+    The name stands beside a mark of the left half; those of the right half carry labels for
+    :func:`~ardm.book.figures.label_lines`.
+
     ``across``, ``up``: rows of :func:`~ardm.experiments.results.summary` of one task and number of calls, in the units of the axes.
     A rule that one of the two lacks is left out. ``InputError`` for a named one.
     """
@@ -52,15 +55,18 @@ def scatter(ax: Axes, across: pd.DataFrame, up: pd.DataFrame, named: Sequence[st
     _check(across.loc[both].reset_index(), named)
     rest = [rule for rule in both if rule not in named]
     ax.plot(across["value"][rest], up["value"][rest], ".", color=OTHERS[0], markersize=6, zorder=0)
+    middle = (across["value"][both].min() + across["value"][both].max()) / 2
     for rule in named:
         (colour, mark), a, b = LOOKS[rule], across.loc[rule], up.loc[rule]
-        reach = {
-            "xerr": [[a["value"] - a["low"]], [a["high"] - a["value"]]],
-            "yerr": [[b["value"] - b["low"]], [b["high"] - b["value"]]],
-        }
+        sides = ([[end["value"] - end["low"]], [end["high"] - end["value"]]] for end in (a, b))
+        how = {"color": colour, "marker": mark, "markersize": 7, "linestyle": "none", "linewidth": 1}
+        beside = a["value"] < middle
         ax.errorbar(
-            a["value"], b["value"], **reach, color=colour, marker=mark, markersize=7, linestyle="none", linewidth=1, label=rule
+            a["value"], b["value"], **dict(zip(("xerr", "yerr"), sides, strict=True)), **how, label=None if beside else rule
         )
+        if beside:
+            where = {"xytext": (8, 5), "textcoords": "offset points", "fontsize": 8.5}
+            ax.annotate(rule, (a["value"], b["value"]), **where, color=readable(colour))
 
 
 def _check(found: pd.DataFrame, named: Sequence[str]) -> None:

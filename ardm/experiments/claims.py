@@ -21,10 +21,11 @@ __all__ = ["Claim", "decide", "verdict"]
 class Claim:
     """``a`` has more of ``column`` than ``b`` (or less, where ``more`` is false), on a task with ``nfe`` calls.
 
-    ``nfe_b``: the calls of ``b`` where they are others.
+    ``words``: what is claimed; ``compared``: by what it is decided. ``nfe_b``: the calls of ``b`` where they are others.
     """
 
     words: str
+    compared: str
     a: str
     b: str
     column: str = "quality"
@@ -43,8 +44,8 @@ def verdict(low: float, high: float, *, more: bool = True) -> str:
 def decide(table: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
     """Each claim with the difference ``a`` less ``b`` paired by training, its 95 % interval, and its :func:`verdict`.
 
-    Columns ``words``, ``a``, ``b``, ``column``, ``value``, ``low``, ``high``, ``verdict``. ``InputError`` where a cell or a
-    training is missing.
+    Columns ``words``, ``compared``, ``a``, ``b``, ``column``, ``value``, ``low``, ``high``, ``verdict``. ``InputError`` where a
+    cell or a training is missing.
     """
     import pandas as pd
 
@@ -57,5 +58,5 @@ def decide(table: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
         )
         gap = paired(one, two, f"{claim.a} and {claim.b} on {claim.task}")
         found = gap.value, gap.low, gap.high, verdict(gap.low, gap.high, more=claim.more)
-        rows.append((claim.words, claim.a, claim.b, claim.column, *found))
-    return pd.DataFrame(rows, columns=["words", "a", "b", "column", "value", "low", "high", "verdict"])
+        rows.append((claim.words, claim.compared, claim.a, claim.b, claim.column, *found))
+    return pd.DataFrame(rows, columns=["words", "compared", "a", "b", "column", "value", "low", "high", "verdict"])

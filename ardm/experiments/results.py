@@ -174,7 +174,7 @@ def means(table: pd.DataFrame, columns: Mapping[str, tuple[str, float]], by: str
         if not found.index.is_unique:
             others = [key for key in KEYS if key not in by and found.reset_index()[key].nunique() > 1]
             raise InputError(f"a row by {', '.join(by)} is several cells: select one {' and one '.join(others)} first")
-        cells = [Interval(*(scale * row)) for row in found[["value", "low", "high"]].to_numpy()]
+        cells = [Interval(*row) for row in (scale * found[["value", "low", "high"]]).to_numpy().tolist()]
         named[name] = pd.Series(cells, index=found.index, dtype=object)
     return pd.DataFrame(named)
 
