@@ -15,7 +15,7 @@ TABLE = pd.DataFrame(
         "valid, %": [Interval(81.46, 79.04, 84), Interval(81.52, 70, 90), None],
         "loss": [0.25, 0.5, float("nan")],
         "edits": [3, 10, 4],
-        "more": [Interval(-0.02, -1, 1), Interval(2, 0.5, 3.5), Interval(-2, -3, -1)],
+        "more": [Interval(-0.02, -1, 1), Interval(2, 0.5, 3.5), Interval(-2, -3, np.float64(-1))],
     },
     index=pd.Index(["<b>one</b>", "two", "three"], name="rule"),
 )

@@ -138,7 +138,7 @@ def _is_absent(cell: Any) -> bool:
 
 
 def _is_clear(cell: Any) -> bool:
-    return hasattr(cell, "low") and (cell.low > 0 or cell.high < 0)
+    return hasattr(cell, "low") and bool(cell.low > 0 or cell.high < 0)
 
 
 class Folded:

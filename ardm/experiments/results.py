@@ -22,7 +22,6 @@ from ardm.base.errors import InputError, check_choice
 from ardm.base.resources import RESULTS
 from ardm.experiments import ablations
 from ardm.experiments.cells import REAL, Played, Settings
-from ardm.experiments.columns import write_package
 from ardm.experiments.profiles import PROFILES
 from ardm.experiments.statistics import Interval, mean_over_trainings, paired_difference, share
 from ardm.method.rules import choose
@@ -116,8 +115,7 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     """Take the tables that an experiment left in ``folder`` as the published ones of this name; returns where they now lie.
 
     ``name``: ``arena``, ``final``, ``scale`` or ``ablations``. ``InputError`` when they are not of today's code, not whole, or not
-    those of their profile: nothing is taken over then. The JSON keeps the SHA-256 of the tables, which :func:`read` compares; the
-    data package (:mod:`ardm.experiments.columns`) is written anew.
+    those of their profile: nothing is taken over then. The JSON keeps the SHA-256 of the tables, which :func:`read` compares.
     """
     check_choice("name", name, ("arena", "final", "scale", "ablations"))
     made_as = "ablations" if name == "ablations" else "arena"
@@ -134,95 +132,7 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     texts[f"{name}.json"] = json.dumps(told | {"sha256": sums}, indent=1) + "\n"
     for copy, text in texts.items():
         write_whole(into / copy, text)
-    return [*(into / copy for copy in copies), write_package(into)]
-
-
-def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows with these values, by column: ``select(table, task="sudoku", nfe=[8, 16], rule=["one-way", "P2-self"])``.
-
-    A list keeps its order: rows of its first value first. ``InputError`` for a value that no row has.
-    """
-    import pandas as pd
-
-    for column, wanted in values.items():
-        some = list(wanted) if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
-        there = set(table[column])
-        for value in some:
-            if value not in there:
-                raise InputError(
-                    f"no row with {column} {value!r} among these: choose from {', '.join(map(str, table[column].unique()))}"
-                )
-        table = pd.concat([table[table[column] == value] for value in some])
-    return table
-
-
-def percent(found: pd.DataFrame) -> pd.DataFrame:
-    """A frame with its ``value``, ``low``, ``high`` times 100: shares in per cent, differences in points, loss in hundredths."""
-    return found.assign(**{name: 100 * found[name] for name in ("value", "low", "high")})
-
-
-def means(table: pd.DataFrame, columns: Mapping[str, tuple[str, float]], by: str | Sequence[str] = "rule") -> pd.DataFrame:
-    """Means over trainings with their intervals, side by side: a row for each ``by``, each cell an :class:`Interval`.
-
-    ``columns``: by its name in the result, the column of the table and what its numbers are multiplied by:
-    ``{"valid, %": ("quality", 100), "overwrites": ("overwrites", 1)}``. ``InputError`` where a row would be several cells.
-    """
-    import pandas as pd
-
-    by = [by] if isinstance(by, str) else list(by)
-    named = {}
-    for name, (column, scale) in columns.items():
-        found = summary(table, column).set_index(by)
-        if not found.index.is_unique:
-            others = [key for key in KEYS if key not in by and found.reset_index()[key].nunique() > 1]
-            raise InputError(f"a row by {', '.join(by)} is several cells: select one {' and one '.join(others)} first")
-        cells = [Interval(*row) for row in (scale * found[["value", "low", "high"]]).to_numpy().tolist()]
-        named[name] = pd.Series(cells, index=found.index, dtype=object)
-    return pd.DataFrame(named)
-
-
-def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """The rows with these values, by column: ``select(table, task="sudoku", nfe=[8, 16], rule=["one-way", "P2-self"])``.
-
-    A list keeps its order: rows of its first value first. ``InputError`` for a value that no row has.
-    """
-    import pandas as pd
-
-    for column, wanted in values.items():
-        some = list(wanted) if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
-        there = set(table[column])
-        for value in some:
-            if value not in there:
-                raise InputError(
-                    f"no row with {column} {value!r} among these: choose from {', '.join(map(str, table[column].unique()))}"
-                )
-        table = pd.concat([table[table[column] == value] for value in some])
-    return table
-
-
-def percent(found: pd.DataFrame) -> pd.DataFrame:
-    """A frame with its ``value``, ``low``, ``high`` times 100: shares in per cent, differences in points, loss in hundredths."""
-    return found.assign(**{name: 100 * found[name] for name in ("value", "low", "high")})
-
-
-def means(table: pd.DataFrame, columns: Mapping[str, tuple[str, float]], by: str | Sequence[str] = "rule") -> pd.DataFrame:
-    """Means over trainings with their intervals, side by side: a row for each ``by``, each cell an :class:`Interval`.
-
-    ``columns``: by its name in the result, the column of the table and what its numbers are multiplied by:
-    ``{"valid, %": ("quality", 100), "overwrites": ("overwrites", 1)}``. ``InputError`` where a row would be several cells.
-    """
-    import pandas as pd
-
-    by = [by] if isinstance(by, str) else list(by)
-    named = {}
-    for name, (column, scale) in columns.items():
-        found = summary(table, column).set_index(by)
-        if not found.index.is_unique:
-            others = [key for key in KEYS if key not in by and found.reset_index()[key].nunique() > 1]
-            raise InputError(f"a row by {', '.join(by)} is several cells: select one {' and one '.join(others)} first")
-        cells = [Interval(*row) for row in (scale * found[["value", "low", "high"]]).to_numpy().tolist()]
-        named[name] = pd.Series(cells, index=found.index, dtype=object)
-    return pd.DataFrame(named)
+    return [into / copy for copy in copies]
 
 
 def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
