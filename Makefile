@@ -1,6 +1,8 @@
 # make book    run every notebook that is out of date, build the book: _build/html/index.html
 # make pdf     the whole book as one file: _build/book.pdf (needs Chromium)
-# make test    run every check; PROFILE=cluster instead plays the small arena on a SLURM of this machine (slurm-wlm, munge, root)
+# make epub    the whole book for e-readers: _build/book.epub
+# make test    run every check; PROFILE=cluster instead plays the small arena on a SLURM of this machine (slurm-wlm, munge, root),
+#              PROFILE=lab the explorers in JupyterLab, in a browser (Chromium)
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
 # make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
@@ -27,7 +29,7 @@ SOURCES_OF_VENV := pyproject.toml requirements.lock
 # Each notebook kernel and each test worker computes on one thread: they already run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: help book pdf test lab record arena ablations release lock clean install
+.PHONY: help book pdf epub test lab record arena ablations release lock clean install
 .DEFAULT_GOAL := help
 
 help:
@@ -70,6 +72,9 @@ RECORDED := $(wildcard notebooks/*.ipynb) notebooks/ablations/run.ipynb
 pdf: book
 	$(PY) book/pdf.py
 
+epub: book
+	$(PY) book/epub.py
+
 record: install
 	$(BIN)/ardm execute --into _build/executed $(RECORDED)
 	$(BIN)/ardm record --from _build/executed $(RECORDED)
@@ -93,6 +98,9 @@ test: install
 ifeq ($(PROFILE),cluster)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[slurm]"
 	$(ONE_THREAD) $(PY) -m pytest tests/cluster -q
+else ifeq ($(PROFILE),lab)
+	@$(MAKE) --no-print-directory $(VENV)/.ardm-lab
+	ARDM_REQUIRE_BROWSER=1 $(ONE_THREAD) $(PY) -m pytest tests/test_lab.py -q
 else
 	@failed=; \
 	section() { echo; echo "== $$1"; }; \

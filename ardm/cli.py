@@ -286,7 +286,7 @@ def train(name: str, /, *, out: Folder | None = None) -> None:
     """Train a published denoiser or its gate again.
 
     Args:
-        name: agreement, tinyshakespeare, text8, sudoku9 or toy; NAME-gate for its gate
+        name: agreement, tinyshakespeare, text8, sudoku9 or toy; NAME-gate for its gate; toy-repair for one taught by minimal repair
         out: folder of the weights (default: ardm/data/models)
     """
     from ardm.base.devices import pick_device  # torch takes a second: only where it is needed
@@ -297,6 +297,80 @@ def train(name: str, /, *, out: Folder | None = None) -> None:
     _tell(missing())
     _tell(f"training {name} on {pick_device()}")
     print(publish(name, out or library.here(MODELS)))
+
+
+class Reading(TypedDict, total=False):
+    """How ``train-gate`` reads a model.
+
+    Args:
+        unframed: do not put the tokenizer's special tokens around a window
+        shift: the model's logits at i predict the token at i + 1
+        trust_remote_code: run the model's own code
+    """
+
+    unframed: bool
+    shift: bool
+    trust_remote_code: bool
+
+
+class Training(TypedDict, total=False):
+    """How ``train-gate`` trains.
+
+    Args:
+        steps: optimiser steps (default: 300)
+        batch: windows an optimiser step (default: 64)
+        seed: of the training (default: 0)
+    """
+
+    steps: int
+    batch: int
+    seed: int
+
+
+@app.command
+def train_gate(
+    model: str,
+    /,
+    *,
+    texts: Folder,
+    out: Folder = Path("gate.safetensors"),
+    length: int = 64,
+    training: Annotated[Training | None, Parameter("*")] = None,
+    reading: Annotated[Reading | None, Parameter("*")] = None,
+) -> None:
+    """Train the recommended gate for a masked language model of Hugging Face, on texts of your own.
+
+    Args:
+        model: folder or name that transformers loads
+        texts: a text file, UTF-8; its last tenth is held out
+        out: file of the gate
+        length: tokens of a window
+    """
+    from ardm.adapters import gates, masked_lm
+    from ardm.experiments.ranking import told_apart
+    from ardm.method.gate_recipe import RECOMMENDED
+    from ardm.method.train_gate import train_gate as train
+
+    check_writable(out)
+    recipe, words, how = replace(RECOMMENDED, **(training or {})), _text(texts), dict(reading or {})
+    denoiser, tokenizer = masked_lm.load(model, framed=not how.pop("unframed", False), **how)
+    corpus = gates.TokenTexts.of(words, length, tokenizer, denoiser)
+    gate = train(denoiser, corpus, recipe, device=denoiser.device).gate
+    gates.save_gate(out, gate, recipe, denoiser, model=model)
+    found = told_apart(gate, denoiser, corpus, seed=recipe.seed, device=denoiser.device)
+    print("wrong tokens of held-out texts told from right ones (1: always, 0.5: by chance):")
+    print("\n".join(f"  {name:28s} {rank:.3f}" for name, rank in found.items()))
+    print(out)
+
+
+def _text(path: Path) -> str:
+    """A text file, whole."""
+    try:
+        return path.read_text("utf8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text in UTF-8: convert it first") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}): name a text file") from None
 
 
 @app.command
@@ -312,6 +386,27 @@ def export(name: str, /, *, out: Folder | None = None) -> None:
 
     for path in export_onnx(name, out or library.here(MODELS)):
         print(path)
+
+
+@app.command
+def bench(*, positions: int = 512, words: int = 50_257, width: int = 768, repeats: int = 7, out: Folder | None = None) -> None:
+    """Time what deciding costs beside predicting: signals and a draw in several ways, each against one head matmul.
+
+    Args:
+        positions: tokens of all texts together, B x L
+        words: size of the vocabulary, V
+        width: of the hidden states, D
+        repeats: rounds; every way is called once a round
+        out: file of all figures, as JSON
+    """
+    from ardm.base.devices import pick_device
+    from ardm.experiments.bench import Size, report
+    from ardm.experiments.bench import bench as measure
+
+    told = measure(Size(positions, words, width), repeats, pick_device())
+    if out:
+        write_whole(out, json.dumps(told, indent=1) + "\n")
+    print(report(told))
 
 
 class Changes(TypedDict, total=False):

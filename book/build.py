@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAMP = "build.json"  # inside the built book: they come and go together
 
 TOOLS = ("jupyter-book", "sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinxcontrib-bibtex")
-SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "pyproject.toml", "ardm", "book", "_build/executed")
+SOURCES = ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md", "pyproject.toml", "ardm", "book", "_build/executed")
 
 
 def fingerprint(root: Path) -> str:
@@ -175,7 +176,7 @@ def empty_pages(html: Path, entries: list[str], figures: list[Figure]) -> list[s
     return lines
 
 
-MOST_STATIC = 15_000_000  # bytes of pictures, scripts and models that a reader's server has to hold beside pages and theme
+MOST_STATIC = 22_000_000  # bytes of pictures, scripts and models that a reader's server has to hold beside pages and theme
 
 
 def too_heavy(static: Path) -> list[str]:
@@ -244,6 +245,20 @@ def lead_on(html: Path, title: str, first: str, figures: list[Figure]) -> None:
         (html / "figures" / f"{figure.id}.html").write_text(page, "utf8")
 
 
+def for_crawlers(html: Path, entries: list[str], address: str) -> None:
+    """``sitemap.xml`` (sitemaps.org, version 0.9) and ``robots.txt``, which have whole addresses: nothing where none is known."""
+    if address:
+        places = "".join(f"<url><loc>{escape(address + entry)}.html</loc></url>\n" for entry in entries)
+        (html / "sitemap.xml").write_text(SITEMAP.format(places=places), "utf8")
+        (html / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {address}sitemap.xml\n", "utf8")
+
+
+SITEMAP = """<?xml version="1.0" encoding="UTF-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+{places}</urlset>
+"""
+
+
 def swap(fresh: Path, html: Path) -> None:
     """Put the folder ``fresh`` in the place of ``html``: at every moment that place holds a whole book or none."""
     old = html.with_name(html.name + ".old")
@@ -282,7 +297,9 @@ def build_alone(root: Path, target: Path) -> None:
     fresh = jupyter_book(source, work)
     mend(fresh)
     as_executed(fresh, target / "executed")
-    lead_on(fresh, identity(root).title, entries[0], figures)
+    who = identity(root)
+    lead_on(fresh, who.title, entries[0], figures)
+    for_crawlers(fresh, entries, who.address)
     faults = empty_pages(fresh, entries, figures)
     faults += [f"loaded from outside: {line}" for line in outside_references(fresh)]
     faults += broken_links(fresh.resolve()) + too_heavy(source / "book" / "_static")

@@ -1,4 +1,7 @@
-"""A Sphinx extension: under each numbered figure a row of its files, source, parameters and citation.
+"""A Sphinx extension: each numbered figure in the colours of the theme, with marks that answer, and a row under it.
+
+The row holds its files, source, parameters and citation. The picture of the notebook, a PNG, gives way to two SVG, of which the
+theme shows one; ``book.js`` reads the marks out when they are pointed at.
 
 ``figure_index`` names the JSON file that :func:`gallery.gather` returned. A numbered figure that is not in it stops the build.
 """
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,7 +37,7 @@ def add_rows(app: Sphinx, doctree: nodes.document) -> None:
         named = [name for name in figure["ids"] if name.startswith("fig-")]
         if not named:
             continue
-        id = next((id for id in (*named, *_pictured(figure)) if id in index), None)
+        id = published(figure, index)
         if id is None:
             raise ExtensionError(
                 f"{page}: figure {named[0]} has no data and no provenance: make it with ardm.book.figures.publish"
@@ -41,12 +45,36 @@ def add_rows(app: Sphinx, doctree: nodes.document) -> None:
         if not all(image.get("alt", "").strip() for image in figure.findall(nodes.image)):
             raise ExtensionError(f"{page}: figure {named[0]} has no alternative text")
         root = "../" * page.count("/")
+        for image in list(figure.findall(nodes.image)):
+            image.replace_self(nodes.raw("", picture(id, image["alt"], index[id]["marks"], root), format="html"))
         figure.parent.insert(figure.parent.index(figure) + 1, nodes.raw("", row(id, index[id], root, book), format="html"))
 
 
-def _pictured(figure: nodes.figure) -> list[str]:
-    """The figures whose picture it shows, as a page does that is no notebook."""
-    return [PurePosixPath(image["uri"]).stem for image in figure.findall(nodes.image)]
+def published(figure: nodes.figure, index: Mapping[str, Any]) -> str | None:
+    """The id under which a figure was published, its own or, on a page that is no notebook, that of the picture it shows."""
+    pictured = (PurePosixPath(image["uri"]).stem for image in figure.findall(nodes.image))
+    return next((id for id in (*figure["ids"], *pictured) if id in index), None)
+
+
+READ = 7
+"""Pixels: words of a figure are never smaller. On a screen too narrow for that the figure scrolls in its own box."""
+
+
+def picture(id: str, alt: str, marks: dict[str, Any], root: str) -> str:
+    """The figure in both themes, with what its marks say; ``marks`` as :func:`ardm.book.marks.marks` returns them."""
+    width, height = (round(4 / 3 * points) for points in marks["size"])
+    least = min(width, round(READ * marks["size"][0] / marks["text"]))
+    said = {"light": "svg", "dark": "dark.svg"}
+    pictures = "".join(
+        f'<img class="{theme}" src="{root}_static/figures/{id}.{kind}" alt="{html.escape(alt)}" width="{width}" height="{height}"'
+        f"{' loading=lazy' if theme == 'dark' else ''}>"
+        for theme, kind in said.items()
+    )
+    told = {name: marks[name] for name in ("axes", "series", "marks")}
+    data = json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    script = f'<script type="application/json">{data}</script>' if marks["marks"] else ""
+    sheet = f'<div class="figure-sheet" style="--readable: {least}px; max-width: {width}px">{pictures}</div>'
+    return f'<div class="figure-box" data-figure="{id}"><div class="figure-scroll">{sheet}</div>{script}</div>'
 
 
 def row(id: str, facts: dict[str, Any], root: str, book: Identity) -> str:

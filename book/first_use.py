@@ -1,7 +1,7 @@
-"""A Sphinx extension: the first use of a glossary word on each page links to its entry.
+"""A Sphinx extension: the first use of a glossary word, or of a rule's name, on each page links to its entry in the glossary.
 
-The words are those of ``book/glossary.md``, in the singular or with a plural ``s``; the longest that fits is taken. Headings, code,
-formulas, captions, tables and what is a link already are left alone.
+The words are those of ``book/glossary.md`` as staged, in the singular or with a plural ``s``; the longest that fits is taken.
+Headings, code, formulas, captions, tables and what is a link already are left alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEFT_ALONE = (
     *(nodes.literal, nodes.math, nodes.reference, nodes.title, nodes.caption, nodes.table, nodes.term, nodes.raw),
     *(nodes.math_block, nodes.literal_block, pending_xref, nodes.figure, nodes.strong, nodes.emphasis, nodes.system_message),
 )
-EVERYDAY = {"base", "call", "cell", "law", "loss", "proposal", "rule"}  # common words, or words with a second sense
+EVERYDAY = {"base", "call", "cell", "law", "proposal", "rule"}  # common words, or words with a second sense
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
 @cache
 def words_of(glossary: Path) -> tuple[str, ...]:
     """The words of the glossary, the longest first."""
-    block = re.search(r"```\{glossary\}\n(.*?)```", glossary.read_text("utf8"), re.S).group(1)
-    words = re.findall(r"^(\S.*)\n  ", block, re.M)
+    blocks = re.findall(r"```\{glossary\}\n(.*?)```", glossary.read_text("utf8"), re.S)
+    words = re.findall(r"^(\S.*)\n  ", "\n".join(blocks), re.M)
     return tuple(sorted((word for word in words if word not in EVERYDAY), key=len, reverse=True))
 
 

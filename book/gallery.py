@@ -15,10 +15,10 @@ from typing import Any
 from PIL import Image
 from vendor import BookError
 
-FILES = ("png", "svg", "pdf", "csv", "json")
+FILES = ("png", "svg", "dark.svg", "pdf", "csv", "json", "marks.json")
 FOLDER = "book/_static/figures"  # below the staged sources; the pages find it at _static/figures
 LIST = "book/figures"  # the page that lists them
-SMALL = 240  # pixels: the width of a picture in the list
+SMALL = 320  # pixels: the width of a picture in the list
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def gather(figures: Iterable[Figure], made: Path, source: Path, runs: Mapping[st
             faults.append(f"{figure.page}: {figure.id}.png is of another run than the page: {again}")
             continue
         facts = json.loads(kept.pop("json").read_text("utf8"))
+        answers = json.loads(kept.pop("marks.json").read_text("utf8"))
         facts |= {"notebook": f"{figure.page}.ipynb", "cell": figure.cell, **runs[figure.page]}
         for path in kept.values():
             (target / path.name).write_bytes(path.read_bytes())
         (target / f"{figure.id}.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf8")
         (target / "small" / f"{figure.id}.png").write_bytes(small(picture))
-        index[figure.id] = {**facts, "code": figure.code}
+        index[figure.id] = {**facts, "code": figure.code, "marks": answers}
     if faults:
         raise BookError("\n".join(faults))
     return index
@@ -85,17 +86,23 @@ def listing(figures: Iterable[Figure], titles: Mapping[str, str]) -> str:
     lines = [
         "# Figures",
         "",
-        "Every numbered figure of the book. On its page each has a row below it: the picture as PNG, SVG and PDF, the table behind",
-        "it, the code that drew it, the parameters of the run, and an entry to cite it by.",
+        "Every numbered figure of the book. On its page a mark that is pointed at says what it is (by key: the arrows, once the",
+        "figure has the focus), and each figure has a row below it: the picture as PNG, SVG and PDF, the table behind it, the code",
+        "that drew it, the parameters of the run, and an entry to cite it by.",
     ]
     for page, group in itertools.groupby(figures, key=lambda figure: figure.page):
         lines += ["", f"## {titles[page]}", "", "::::{div} figure-list"]
         for figure in group:
-            picture = f'<img src="../_static/figures/small/{figure.id}.png" alt="{_attribute(figure.alt)}" loading="lazy">'
-            link = f'<a href="../{figure.page}.html#{figure.id}">{picture}</a>'
-            lines += [":::{div} figure-item", link, "", f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}", ":::"]
+            said = f"{{numref}}`{figure.id}`: {first_sentence(figure.caption)}"
+            lines += [":::{div} figure-item", thumbnail(figure), "", said, ":::"]
         lines += ["::::"]
     return "\n".join(lines) + "\n"
+
+
+def thumbnail(figure: Figure) -> str:
+    """A small picture that leads to the figure, as HTML for a page one folder below the top."""
+    picture = f'<img src="../_static/figures/small/{figure.id}.png" alt="{_attribute(figure.alt)}" loading="lazy">'
+    return f'<a href="../{figure.page}.html#{figure.id}">{picture}</a>'
 
 
 def _attribute(text: str) -> str:

@@ -12,6 +12,8 @@ from identity import Identity
 from ardm.book.parameters import Parameter, schema
 
 COLAB = "https://colab.research.google.com/github"
+BINDER = "https://mybinder.org/v2/gh"
+CODESPACES = "https://codespaces.new"
 
 
 def command(name: str, parameters: Sequence[Parameter]) -> str:
@@ -28,13 +30,11 @@ def text(value: object) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
-def box(name: str, parameters: Sequence[Parameter], seconds: float, machine: str, book: Identity) -> dict:
+def box(name: str, parameters: Sequence[Parameter], seconds: float, machine: str, book: Identity, commit: str) -> dict:
     """A cell of text for the end of the page of notebook ``name``."""
     links = [_link("the notebook", f"../_sources/notebooks/{name}.ipynb")]
     if parameters:
         links.append(_link("JSON schema of its parameters", f"../_static/schemas/{name}.json"))
-    if book.repository:
-        links.append(_link("open in Colab", f"{COLAB}/{book.repository}/blob/gh-pages/_static/colab/{name}.ipynb"))
     lines = ["## Rerun this page", "", "```sh", command(name, parameters), "```", ""]
     if parameters:
         lines += ["| Parameter | Here | Values | Meaning |", "|---|---|---|---|"]
@@ -44,7 +44,19 @@ def box(name: str, parameters: Sequence[Parameter], seconds: float, machine: str
         f"{_duration(seconds)} on {machine}. {' · '.join(links)}. {{doc}}`../book/rerun` says what the command needs.",
         "",
     ]
+    if book.repository:
+        lines += [f"On a machine of somebody else: {' · '.join(elsewhere(name, book, commit))}.", ""]
     return {"cell_type": "markdown", "id": "rerun-this-page", "metadata": {}, "source": "\n".join(lines)}
+
+
+def elsewhere(name: str, book: Identity, commit: str) -> list[str]:
+    """Links that open the notebook, or all of them, on a machine of somebody else; Codespaces takes the newest state."""
+    commit = "HEAD" if commit == "unknown" else commit.removesuffix("+changes")
+    return [
+        _link("Colab", f"{COLAB}/{book.repository}/blob/gh-pages/_static/colab/{name}.ipynb"),
+        _link("Binder", f"{BINDER}/{book.repository}/{commit}?labpath=notebooks/{name}.ipynb"),
+        _link("Codespaces", f"{CODESPACES}/{book.repository}?quickstart=1"),
+    ]
 
 
 def _link(words: str, address: str) -> str:

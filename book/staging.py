@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cards
+import explorer
 import gallery
 import hygiene
+import lexicon
 import playground
 import rerun_box
 import structure
@@ -25,6 +28,9 @@ from ardm.base.provenance import commit, machine
 from ardm.book.parameters import read_parameters
 from ardm.book.runs import recorded
 from ardm.book.stated import GLUED
+from ardm.method.rules import entries as rules
+
+CHANGES = "book/changes"
 
 
 def toc_entries(toc: dict) -> list[str]:
@@ -168,7 +174,7 @@ def chapter(entry: str, executed: Path, static: Path, machine: str, book: Identi
         raise BookError(f"{path.name} has not been executed: {how}")
     staged, figures = stage_notebook(json.loads(path.read_text("utf8")), entry)
     parameters = read_parameters(path)
-    staged["cells"].append(rerun_box.box(name, parameters, run["seconds"], machine, book))
+    staged["cells"].append(rerun_box.box(name, parameters, run["seconds"], machine, book, commit))
     rerun_box.write_files(name, parameters, path, book, static, commit)
     values = {parameter.name: parameter.default for parameter in parameters}
     facts = {"chapter": title(staged), "parameters": values, "command": rerun_box.command(name, parameters), "key": run["key"]}
@@ -201,21 +207,38 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
 
     for one in chapters:
         rerun_box.write(source / f"{one.entry}.ipynb", one.staged)
-    if "book/playground" in entries:
-        playground.assemble(source / "book" / "_static")
     index = gallery.gather(figures, executed / "figures", source, {one.entry: one.run for one in chapters})
     rerun_box.write(source / "figures.json", index)
-    titles = {one.entry: one.run["chapter"] for one in chapters}
-    if gallery.LIST in entries:
-        (source / f"{gallery.LIST}.md").write_text(gallery.listing(figures, titles), "utf8")
+    generate(entries, source, figures, {one.entry: one.run["chapter"] for one in chapters})
+    if CHANGES in entries:
+        shutil.copy(root / "CHANGELOG.md", source)  # which that page includes
     numbers = {re.sub(r"^\d+_", "", Path(one.entry).name): glued(one.staged) for one in chapters}
     runs = [json.loads((executed / f"{Path(one.entry).name}.ipynb").read_text("utf8")) for one in chapters]
     times = rerun_box.times([(one.entry, one.seconds) for one in chapters], computer)
-    substitutions = {**numbers, "run_times": times, "checked": hygiene.census(runs)}
+    thumbnails = {figure.id: gallery.thumbnail(figure) for figure in figures}
+    substitutions = {**numbers, "thumbnail": thumbnails, "run_times": times, "checked": hygiene.census(runs)}
+    if "book/playground" in entries:
+        substitutions["sampler"] = playground.numbers()
     if structure.PAGE in entries:
         substitutions["code"] = structure.assemble(root, source / "book" / "_static")
     (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")
     return entries, figures
+
+
+def generate(entries: list[str], source: Path, figures: list[Figure], titles: dict[str, str]) -> None:
+    """Write what no source holds, of the pages that are in the book: whole pages, and the scripts that pages ask."""
+    static, glossary = source / "book" / "_static", source / f"{lexicon.PAGE}.md"
+    scripts = {"book/playground": playground.assemble, explorer.PAGE: explorer.assemble}
+    pages = {
+        lexicon.PAGE: lambda: lexicon.staged(glossary.read_text("utf8"), rules()),
+        gallery.LIST: lambda: gallery.listing(figures, titles),
+        cards.MODEL_PAGE: cards.models,
+        cards.TABLE_PAGE: cards.tables,
+    }
+    for page in scripts.keys() & entries:
+        scripts[page](static)
+    for page in pages.keys() & entries:
+        (source / f"{page}.md").write_text(pages[page](), "utf8")
 
 
 def configuration(root: Path, source: Path, substitutions: dict, book: Identity) -> str:
@@ -224,6 +247,8 @@ def configuration(root: Path, source: Path, substitutions: dict, book: Identity)
     config.setdefault("parse", {})["myst_substitutions"] = substitutions
     sphinx = config.setdefault("sphinx", {})
     here = str(Path(__file__).resolve().parent)
-    sphinx.setdefault("local_extensions", {}).update(figure_rows=here, first_use=here)
+    sphinx.setdefault("local_extensions", {}).update(figure_rows=here, first_use=here, lexicon=here, sharing=here)
     sphinx.setdefault("config", {}).update(figure_index=str(source.resolve() / "figures.json"), figure_book=asdict(book))
+    if book.address:
+        sphinx["config"]["html_baseurl"] = book.address
     return yaml.safe_dump(config, allow_unicode=True, sort_keys=True)

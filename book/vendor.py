@@ -70,6 +70,12 @@ PACKAGES = (
         re.compile(r"package/dist/(ort\.wasm\.min\.js|ort-wasm\.wasm)"),
         as_script,
     ),
+    Package(
+        "datatables.net",
+        "3.1.5",
+        "phu9fVz1cOhD7kZDO5Ztj15qwghCkmdwX5AezLi+PxfMtnFAq0itpewvXzdwdr6bOwPqO2zuXsXWUU5x3wQptw==",
+        re.compile(r"package/(License\.txt|js/dataTables\.min\.js)"),
+    ),
 )
 
 

@@ -234,7 +234,7 @@ def test_only_whole_tables_of_their_profile_are_published(played, tmp_path, monk
     with pytest.raises(InputError, match=r"not of today's code \(the cells: 1 of"):
         publish("final", part, book)
     assert not list(book.iterdir())
-    assert {path.name for path in publish("final", folder, book)} == {"final.csv", "final.json"}
+    assert {path.name for path in publish("final", folder, book)} == {"final.csv", "final.json", "datapackage.json"}
     content = (folder / "arena.csv").read_bytes()
     assert (book / "final.csv").read_bytes() == content
     sums = {"sha256": {"final.csv": hashlib.sha256(content).hexdigest()}}

@@ -86,7 +86,7 @@ def test_bad_parameters_are_one_line_with_status_2_and_nothing_runs(notebooks):
         (["run", "05", "--out", os.fsdecode(b"\xff")], r"the argument '\udcff' has bytes that are no UTF-8"),
         (
             ["train", "foo-gate"],
-            "unknown model 'foo-gate': choose one of agreement, tinyshakespeare, text8, sudoku9, toy, or NAME-gate",
+            "unknown model 'foo-gate': choose one of agreement, tinyshakespeare, text8, sudoku9, toy, NAME-gate, toy-repair",
         ),
         (["export", "nope"], "unknown model 'nope': choose one of agreement, tinyshakespeare, text8, sudoku9, toy"),
         (["export", "toy-gate"], "unknown model 'toy-gate': choose one of agreement, tinyshakespeare, text8, sudoku9, toy"),

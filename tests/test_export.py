@@ -9,12 +9,14 @@ from onnx.reference import ReferenceEvaluator
 
 from ardm.base.errors import InputError
 from ardm.base.resources import MODELS
-from ardm.book.export import denoiser_onnx, export_onnx, gate_onnx
+from ardm.book import export
+from ardm.book.export import COUNT, denoiser_onnx, export_onnx, gate_onnx, measured
 from ardm.experiments.published import load_denoiser, load_gate
 from ardm.method.denoiser import Shape, Transformer
 from ardm.method.gate_recipe import RECOMMENDED
 from ardm.method.sampling import observe
 from ardm.method.train_gate import new_gate
+from ardm.worlds.world import world_of
 
 CPU = torch.device("cpu")
 
@@ -22,7 +24,9 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("graphs") / "new"
-    export_onnx("toy", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "measured", lambda *given: {})  # minutes; a test of its own measures less
+        export_onnx("toy", folder)
     return folder
 
 
@@ -42,8 +46,8 @@ def looked_at(denoiser, x):
     return observe(denoiser, x, t=3, T=8, uniform=torch.full(x.shape, 0.5, dtype=torch.float64))
 
 
-def agree(denoiser, gate, x, folder, name):
-    """Both graphs against torch, on one text."""
+def agree(denoiser, gate, x, folder, name, kind="gate"):
+    """The graphs of a denoiser and of a gate against torch, on one text."""
     step = looked_at(denoiser, x)
     logits, hidden = ReferenceEvaluator(str(folder / f"{name}.onnx")).run(None, {"x": x.numpy()})
     np.testing.assert_allclose(torch.tensor(logits).log_softmax(-1), step.log_q, atol=2e-5)
@@ -55,7 +59,9 @@ def agree(denoiser, gate, x, folder, name):
         "time": np.array([3 / 8], dtype=np.float32),
         "prior": out.logit_r.sigmoid().detach().numpy(),
     }
-    (logit_u,) = ReferenceEvaluator(str(folder / f"{name}-gate.onnx")).run(None, feeds)
+    if kind == "repair":
+        feeds["x"] = x.numpy()
+    (logit_u,) = ReferenceEvaluator(str(folder / f"{name}-{kind}.onnx")).run(None, feeds)
     assert logit_u.std() > 0
     np.testing.assert_allclose(logit_u, out.logit_u.detach(), atol=1e-4)
 
@@ -67,18 +73,34 @@ def test_graphs_of_random_models_agree_with_torch(tmp_path):
     agree(denoiser, gate, torch.randint(8, (1, 9), generator=torch.Generator().manual_seed(0)), tmp_path, "any")
 
 
+@pytest.mark.parametrize("kind", ["gate", "repair"])
 @pytest.mark.parametrize("folder", ["fresh", "published"])
-def test_graphs_of_the_toy_agree_with_torch(exported, folder):
+def test_graphs_of_the_toy_agree_with_torch(exported, folder, kind):
     denoiser, recipe, facts = load_denoiser("toy", device=CPU)
     x = torch.randint(len(facts["words"]) + 1, (1, recipe.length), generator=torch.Generator().manual_seed(0))
-    agree(denoiser, load_gate("toy", device=CPU), x, exported if folder == "fresh" else MODELS, "toy")
+    gate = load_gate("toy", repairing=kind == "repair", device=CPU)
+    agree(denoiser, gate, x, exported if folder == "fresh" else MODELS, "toy", kind)
 
 
 def test_the_published_files_are_those_of_the_export_and_small(exported):
-    names = ["toy.onnx", "toy-gate.onnx", "toy.json"]
+    names = ["toy.onnx", "toy-gate.onnx", "toy-repair.onnx", "toy.json", "toy-run.json", "toy-measured.json"]
     assert sorted(path.name for path in exported.iterdir()) == sorted(names)
     assert json.loads((exported / "toy.json").read_text()) == json.loads((MODELS / "toy.json").read_text())
-    assert sum((MODELS / name).stat().st_size for name in names) < 1_000_000
+    assert sum((MODELS / name).stat().st_size for name in names) < 1_050_000
+    assert (MODELS / "toy-repair.onnx").stat().st_size < 400_000
+
+
+def test_what_is_said_of_the_gates_is_measured():
+    """A smaller sample of the same falls near the published numbers, whose own is large."""
+    told = json.loads((MODELS / "toy-measured.json").read_text())
+    assert told["count"] == COUNT >= 2000
+    denoiser, recipe, _ = load_denoiser("toy", device=CPU)
+    gates = {"repair": load_gate("toy", repairing=True, device=CPU)}
+    (row,) = measured(denoiser, gates, world_of(recipe.corpus, recipe.length), count=300, calls=(4,))["rows"]
+    (published,) = (one for one in told["rows"] if (one["gate"], one["calls"]) == ("repair", 4))
+    for name in ("valid", "mended"):
+        assert row[f"{name}_low"] < published[name] < row[f"{name}_high"]
+    assert published["valid_high"] - published["valid_low"] < 0.025
 
 
 def test_what_is_told_is_what_the_model_is(exported):

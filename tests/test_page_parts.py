@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 
+import pandas as pd
 import pytest
 import torch
+from figure_rows import picture
 from pybtex.database import parse_string
-from test_pages import DESK, HTML, PAGES, Visit, address, browser  # noqa: F401  fixtures
+from test_pages import DESK, HTML, PAGES, PHONE, Visit, address, browser, planted  # noqa: F401  fixtures
 
+from ardm.book.dark import SHEET
 from ardm.experiments import results
 from ardm.method.prior import forced_overwrites, prior_logit
 from ardm.method.signals import entropy, margin
@@ -145,8 +148,10 @@ def test_every_figure_has_its_row_and_its_address(browser, address) -> None:  # 
                 row = visit.page.get_by_role("group", name=f"Files and citation of {id}", exact=True)
                 links = {link.inner_text(): link.get_attribute("href") for link in row.locator(":scope > a").all()}
                 assert list(links) == ["PNG", "SVG", "PDF", "Data (CSV)"], id
-                for kind in ("png", "svg", "pdf", "csv", "json"):
+                for kind in ("png", "svg", "dark.svg", "pdf", "csv", "json"):
                     assert (HTML / "_static" / "figures" / f"{id}.{kind}").stat().st_size > 50
+                scroll = figure.locator(".figure-scroll")
+                assert scroll.evaluate("(box) => box.scrollWidth <= box.clientWidth"), f"{id} is cut at {DESK['width']} px"
                 entry = row.locator("details", has_text="Cite").locator("pre").text_content()
                 (key,) = parse_string(entry, "bibtex").entries
                 assert key == f"ardm-{id}"
@@ -177,3 +182,129 @@ def test_the_panels_of_a_figure_open_by_key_and_the_citation_is_copied(browser, 
         copied = visit.page.evaluate("() => navigator.clipboard.readText()")
         assert copied.strip() == panels["Cite"].locator("pre").text_content().strip()
         assert not visit.faults
+
+
+PRIOR = "notebooks/05_positional_prior.html"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "chosen", "media", "seen"),
+    [
+        ("light", None, "screen", "light"),
+        ("dark", None, "screen", "dark"),  # the theme follows the system until a reader chooses
+        ("light", "dark", "screen", "dark"),
+        ("dark", "light", "screen", "light"),
+        ("dark", None, "print", "light"),
+    ],
+)
+def test_a_figure_follows_the_theme_and_is_light_on_paper(browser, address, scheme, chosen, media, seen):  # noqa: F811
+    with Visit(browser, f"{address}/{PRIOR}", viewport=DESK, color_scheme=scheme) as visit:
+        if chosen:
+            visit.page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", chosen)
+        visit.page.emulate_media(media=media, color_scheme=scheme)
+        figure = visit.page.locator("figure#fig-prior")
+        shown = [image for image in figure.locator("img").all() if image.is_visible()]
+        kind = {"light": "svg", "dark": "dark.svg"}[seen]
+        assert [image.get_attribute("src") for image in shown] == [f"../_static/figures/fig-prior.{kind}"]
+        shown[0].scroll_into_view_if_needed()
+        visit.page.wait_for_function("(image) => image.complete && image.naturalWidth > 0", arg=shown[0].element_handle())
+        assert figure.get_by_role("img").count() == 1  # its description is read once
+        if seen == "dark":
+            sheet = visit.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+            assert sheet == f"rgb({', '.join(str(int(SHEET[k : k + 2], 16)) for k in (1, 3, 5))})"
+        assert not visit.faults
+
+
+def counted(position: int) -> tuple[str, str]:
+    """What the right panel of the figure has at a position, from its table: the value and the interval, as the page says them."""
+    row = pd.read_csv(HTML / "_static" / "figures" / "fig-prior.csv").set_index("position").loc[position]
+    low, high = row["counted"] - row["interval"], row["counted"] + row["interval"]
+    return f"overwrites per text: {row['counted']:.2f} ({low:.2f} to {high:.2f})", f"position i: {position}"
+
+
+def place_of(figure, name: str, *words: str) -> tuple[float, float]:
+    """Where a mark lies on the screen, by what the page holds of it."""
+    told = json.loads(figure.locator("script").text_content())
+    mark = next(m for m in told["marks"] if told["series"][m[1]] == name and all(word in map(str, m[4:6]) for word in words))
+    frame = figure.locator(".figure-sheet").bounding_box()
+    return frame["x"] + mark[2] / 1000 * frame["width"], frame["y"] + mark[3] / 1000 * frame["height"]
+
+
+def test_a_mark_that_is_pointed_at_says_what_the_table_says(browser, address):  # noqa: F811
+    with Visit(browser, f"{address}/{PRIOR}", viewport=DESK) as visit:
+        figure, tip = visit.page.locator("figure#fig-prior"), visit.page.locator(".figure-tip")
+        figure.scroll_into_view_if_needed()
+        assert not tip.is_visible()
+        for position in (20, 3):
+            visit.page.mouse.move(*place_of(figure, "counted", str(position)))
+            assert tip.locator("strong").all_inner_texts() == ["counted"]
+            assert tip.locator("div").all_inner_texts() == list(counted(position))
+        ring = figure.locator(".figure-ring").bounding_box()
+        x, y = place_of(figure, "counted", "3")
+        assert (ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2) == pytest.approx((x, y), abs=1)
+        box = tip.bounding_box()
+        assert box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= DESK["width"]
+        visit.page.mouse.move(2, 2)
+        assert not tip.is_visible() and not figure.locator(".figure-ring").count()
+        assert not visit.faults
+
+
+def test_marks_are_read_by_the_arrow_keys_from_one_stop(browser, address):  # noqa: F811
+    with Visit(browser, f"{address}/{PRIOR}", viewport=DESK) as visit:
+        figure, tip = visit.page.locator("figure#fig-prior"), visit.page.locator(".figure-tip")
+        assert figure.locator("[tabindex]").count() == 1
+        number = len(json.loads(figure.locator("script").text_content())["marks"])
+        assert figure.get_by_role("group", name=f"{number} marks of the figure").count() == 1
+        figure.locator(".figure-scroll").focus()
+        said = []
+        for key in ("Home", "ArrowRight", "ArrowRight", "ArrowLeft", "End", "ArrowRight"):
+            visit.page.keyboard.press(key)
+            said.append(tip.inner_text())
+        assert said[1] == said[3] and said[4] == said[5] and len(set(said)) == 4
+        visit.page.keyboard.press("Escape")
+        assert not tip.is_visible()
+        assert not visit.faults
+
+
+def test_a_mark_is_read_by_a_tap_where_the_figure_scrolls(browser, address):  # noqa: F811
+    with Visit(browser, f"{address}/{PRIOR}", viewport=PHONE, has_touch=True) as visit:
+        figure, tip = visit.page.locator("figure#fig-prior"), visit.page.locator(".figure-tip")
+        assert figure.locator(".figure-box[data-scrolls]").count() == 1
+        hint = "(box) => getComputedStyle(box, '::after').content"
+        assert "scroll" in figure.locator(".figure-box").evaluate(hint)
+        smallest = figure.locator(".figure-sheet").evaluate("(sheet) => sheet.offsetWidth")
+        assert smallest > PHONE["width"]
+        figure.locator(".figure-scroll").evaluate("(box) => { box.scrollLeft = 1000; }")
+        figure.scroll_into_view_if_needed()
+        visit.page.wait_for_timeout(200)  # the scroll has ended
+        visit.page.touchscreen.tap(*place_of(figure, "counted", "20"))
+        assert tip.locator("div").all_inner_texts() == list(counted(20))
+        box = tip.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+        assert not visit.faults
+
+
+def test_a_name_with_markup_is_said_as_it_is(browser, planted):  # noqa: F811
+    site, folder = planted
+    evil = "</script><img src=x onerror=document.title='bad'> & <b>"
+    marks = {
+        "size": [360, 180],
+        "text": 9,
+        "axes": [[evil, "y", ""]],
+        "series": [evil],
+        "marks": [[0, 0, 500, 500, "1", "<i>2"], [0, 0, 800, 500, "3", "4", "", "", 100, 400]],
+    }
+    (folder / "book.js").write_text((HTML.parent.parent / "book" / "_static" / "book.js").read_text())
+    body = f'<h1>T</h1><figure>{picture("fig-a", evil, marks, "")}</figure><script src="book.js"></script>'
+    style = "<style>.figure-sheet { position: relative; height: 200px } .figure-ring { position: absolute }</style>"
+    (folder / "page.html").write_text(f"<!doctype html><html><head><title>good</title>{style}</head><body>{body}</body></html>")
+    with Visit(browser, f"{site}/page.html", viewport=DESK) as visit:
+        frame = visit.page.locator(".figure-sheet").bounding_box()
+        tip = visit.page.locator(".figure-tip")
+        for x, y, said in ((0.5, 0.5, ["y: <i>2", f"{evil}: 1"]), (0.84, 0.6, ["y: 4", f"{evil}: 3"])):  # a point, then a bar
+            visit.page.mouse.move(frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])
+            assert [part.text_content() for part in tip.locator("strong").all()] == [evil]
+            assert [part.text_content() for part in tip.locator("div").all()] == said
+        visit.page.mouse.move(frame["x"] + 0.65 * frame["width"], frame["y"] + 0.5 * frame["height"])  # near neither
+        assert not tip.is_visible()
+        assert visit.page.title() == "good" and visit.page.locator("b, i").count() == 0

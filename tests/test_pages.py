@@ -1,8 +1,10 @@
 """Every page of the built book in a browser to which all outside hosts are closed.
 
 A page fails when it asks for anything outside, when a request fails, when the console holds an error, when a formula is not
-typeset, when a picture is missing or has no description, or when it is wider than a phone. Without a built book or a browser
-these tests are skipped and say why; with ``ARDM_REQUIRE_BROWSER=1`` that is a failure.
+typeset, when a picture is missing or has no description, when it is too tall, when a table or code is cut, when it is wider than
+a phone or hides on a phone that something scrolls, or when axe-core finds a serious barrier. Each page is opened once for all of
+that (:func:`survey`). Without a built book or a browser these tests are skipped and say why; with ``ARDM_REQUIRE_BROWSER=1`` that
+is a failure.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 HTML = Path(__file__).resolve().parent.parent / "_build" / "html"
 SHELLS = {"genindex.html", "search.html", "index.html", "py-modindex.html"}  # made by Sphinx, without text of ours
@@ -30,6 +34,9 @@ PAGES = sorted(
 REQUIRED = os.environ.get("ARDM_REQUIRE_BROWSER") == "1"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
+TALLEST = 12_000  # pixels of a page on a desk, with everything folded that can be
+LOOKED_UP = {"book/api.html"}  # a reference: nobody reads it from top to bottom
+MODULES = ".bd-article section section section:nth-of-type(n+3)"  # of it: all but the first of each part, which are of one make
 
 FLAGS = [
     "--no-sandbox",
@@ -167,14 +174,137 @@ def faults_of(visit: Visit, name: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", PAGES or ["index.html"])
+CUT = """() => [...document.querySelectorAll('.bd-article :is(table, pre)')].flatMap(node => {
+    for (let box = node; box && !box.matches('.bd-article'); box = box.parentElement) {
+        const more = box.scrollWidth - box.clientWidth;
+        if (box.clientWidth && more > 1 && getComputedStyle(box).overflowX !== 'visible')
+            return [`${more} px of ${node.tagName.toLowerCase()} ${node.textContent.trim().replace(/\\s+/g, ' ').slice(0, 80)}`];
+    }
+    return [];
+})"""
+"""Tables and code of which a part is seen only by scrolling."""
+
+HIDDEN = """() => [...document.querySelectorAll('.bd-article :not(svg *, mjx-assistive-mml, mjx-assistive-mml *)')].filter(node => {
+    const place = node.getBoundingClientRect();
+    if (!place.width || !place.height || place.right <= innerWidth + 1) return false;
+    for (let box = node.parentElement; box && !box.matches('.bd-article'); box = box.parentElement) {
+        const faded = box.dataset.more && getComputedStyle(box).maskImage !== 'none';
+        if (faded || getComputedStyle(box).overflowX === 'hidden') return false;
+    }
+    return true;
+}).map(node => node.outerHTML.slice(0, 120))"""
+"""What lies beyond the edge of the screen, in no box that scrolls and shows by a fading edge that it does."""
+
+FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was seen of one page: on a desk as it opens, then with everything unfolded, then on a phone in the dark."""
+
+    faults: list[str]
+    height: int
+    barriers: dict[str, list[str]]  # by theme
+    cut: list[str]
+    sideways: int
+    hidden: list[str]
+    later: list[str]  # faults that came after the page was opened
+
+
+SEEN: dict[str, Survey] = {}
+
+
+def survey(browser, address: str, name: str) -> Survey:
+    """All that the tests ask of a page, in one visit, once."""
+    if name not in SEEN:
+        with Visit(browser, f"{address}/{name}", viewport=DESK) as visit:
+            SEEN[name] = _survey(visit, name)
+    return SEEN[name]
+
+
+def _survey(visit: Visit, name: str) -> Survey:
+    page = visit.page
+    faults = faults_of(visit, name)
+    height = page.evaluate("() => document.documentElement.scrollHeight")
+    if page.locator("button.load").count():  # the sampler, with its model
+        page.locator("button.load").first.click()
+        page.wait_for_selector(".ardm-playground[data-ready]")
+    page.add_style_tag(content="* { transition: none !important; }")  # colours half way are nobody's
+    barriers = {}
+    for theme in ("light", "dark") if name not in SHELLS else ():
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        barriers[theme] = grave(page, [[MODULES]] if name in LOOKED_UP else [])
+    page.evaluate("() => document.querySelectorAll('.bd-article details').forEach(part => { part.open = true; })")
+    page.evaluate(FRAME)
+    cut = page.evaluate(CUT)
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size(PHONE)
+    page.evaluate(FRAME)
+    hidden = page.evaluate(HIDDEN)
+    return Survey(faults, height, barriers, cut, sideways(page), hidden, visit.faults)
+
+
+def grave(page, but: list[list[str]]) -> list[str]:
+    """What axe-core finds, ``but`` in some parts, that is serious or worse: the rule, and the first element."""
+    violations = Axe().run(page, context={"exclude": but}).response["violations"]
+    return [
+        f"{found['id']} ({len(found['nodes'])}): {found['nodes'][0]['html'][:160]}"
+        for found in violations
+        if found["impact"] in ("serious", "critical")
+    ]
+
+
+every_page = pytest.mark.parametrize("name", PAGES or ["index.html"])
+every_own_page = pytest.mark.parametrize("name", [name for name in PAGES if name not in SHELLS] or ["index.html"])
+
+
+@every_page
 def test_page_works_offline_and_on_a_phone(browser, address: str, name: str) -> None:
-    with Visit(browser, f"{address}/{name}", viewport=DESK) as visit:
-        assert faults_of(visit, name) == []
-        visit.page.emulate_media(color_scheme="dark")
-        visit.page.set_viewport_size(PHONE)
-        assert sideways(visit.page) <= 0, "on a phone the page scrolls sideways"
-        assert visit.faults == [], "in the dark theme on a phone"
+    seen = survey(browser, address, name)
+    assert seen.faults == []
+    assert seen.sideways <= 0, "on a phone the page scrolls sideways"
+    assert seen.later == [], "in the dark theme on a phone"
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in SHELLS | LOOKED_UP] or ["index.html"])
+def test_a_page_is_not_too_tall(browser, address: str, name: str) -> None:
+    height = survey(browser, address, name).height
+    assert height <= TALLEST, f"{name} is {height} pixels tall at {DESK['width']}, at most {TALLEST}: shorten or fold something"
+
+
+@every_own_page
+def test_no_table_and_no_code_is_cut(browser, address: str, name: str) -> None:
+    assert survey(browser, address, name).cut == [], f"{name} at {DESK['width']}"
+
+
+@every_own_page
+def test_what_scrolls_on_a_phone_shows_it(browser, address: str, name: str) -> None:
+    assert survey(browser, address, name).hidden == [], f"{name} at {PHONE['width']}"
+
+
+@every_own_page
+def test_no_serious_barrier(browser, address: str, name: str) -> None:
+    assert survey(browser, address, name).barriers == {"light": [], "dark": []}
+
+
+SHOWN = {
+    "index": "book/index.html",
+    "found": "book/found.html",
+    "theory": "notebooks/05_positional_prior.html",
+    "widget": "book/playground.html",
+}
+
+
+@pytest.mark.parametrize("page", SHOWN)
+@pytest.mark.parametrize(
+    ("kind", "view", "theme"), [("light", DESK, "light"), ("dark", DESK, "dark"), ("phone", PHONE, "light")]
+)
+def test_pictures_of_pages_are_kept(browser, address: str, page: str, kind: str, view: dict, theme: str) -> None:
+    folder = HTML.parent / "screenshots"
+    folder.mkdir(exist_ok=True)
+    with Visit(browser, f"{address}/{SHOWN[page]}", viewport=view, color_scheme=theme) as visit:
+        visit.page.screenshot(path=folder / f"{page}-{kind}.png")
+    assert (folder / f"{page}-{kind}.png").stat().st_size > 10_000
 
 
 def test_the_book_opens_from_a_file(browser) -> None:
@@ -221,6 +351,25 @@ def test_a_planted_fault_is_seen(browser, planted: tuple[str, Path], body: str, 
     (folder / "page.html").write_text(f"{HEAD}<body>{body}</body></html>")
     with Visit(browser, f"{address}/page.html") as visit:
         assert any(line.startswith(said) for line in faults_of(visit, "page.html")), visit.faults
+
+
+PLANTED = {
+    "a cut table": (f'<div style="overflow-x: auto"><table><tr><td>{"x" * 400}</td></tr></table></div>', "cut"),
+    "cut code": (f'<pre style="overflow-x: auto">{"x" * 400}</pre>', "cut"),
+    "a box that does not say that it scrolls": (f'<div style="overflow-x: auto"><b>{"x" * 400}</b></div>', "hidden"),
+    "a barrier": ("<button></button>", "barriers"),
+    "a tall page": ('<div style="height: 12001px"></div>', "height"),
+}
+
+
+@pytest.mark.parametrize(("body", "what"), PLANTED.values(), ids=PLANTED.keys())
+def test_a_survey_sees_what_is_planted(browser, planted: tuple[str, Path], body: str, what: str) -> None:
+    address, folder = planted
+    (folder / "planted.html").write_text(f'{HEAD}<body><article class="bd-article"><h1>T</h1>{body}</article></body></html>')
+    with Visit(browser, f"{address}/planted.html", viewport=DESK) as visit:
+        seen = _survey(visit, "planted.html")
+    found = {"cut": seen.cut, "hidden": seen.hidden, "barriers": seen.barriers["light"], "height": seen.height > TALLEST}
+    assert found[what]
 
 
 def test_a_page_wider_than_a_phone_is_seen(browser, planted: tuple[str, Path]) -> None:

@@ -8,9 +8,10 @@ import torch
 from ardm.base.errors import InputError
 from ardm.base.resources import MODELS
 from ardm.experiments import published
-from ardm.experiments.published import PUBLISHED, load_denoiser, load_gate, publish
+from ardm.experiments.published import PUBLISHED, REPAIRING, load_denoiser, load_gate, publish
 from ardm.experiments.store import denoiser_made, facts_of, gate_made
 from ardm.method.gate_recipe import RECOMMENDED, GateRecipe, Head
+from ardm.method.own_runs import OwnRuns
 from ardm.method.train_denoiser import DenoiserRecipe, validation_loss
 from ardm.worlds.corpora import locate, names, open_corpus
 
@@ -20,11 +21,12 @@ SMALL = DenoiserRecipe(length=9, width=16, depth=1, heads=2, steps=2, batch=4)
 
 def made_now(name):
     """What decides the published model of this name in the package as it is."""
-    stem = name.removesuffix("-gate")
-    return denoiser_made(PUBLISHED[stem]) if stem == name else gate_made(RECOMMENDED, PUBLISHED[stem])
+    stem, _, kind = name.partition("-")
+    recipe = {"gate": RECOMMENDED, "repair": REPAIRING.get(stem)}.get(kind)
+    return gate_made(recipe, PUBLISHED[stem]) if recipe else denoiser_made(PUBLISHED[stem])
 
 
-ALL = [name + kind for name in PUBLISHED for kind in ("", "-gate")]
+ALL = [name + kind for name in PUBLISHED for kind in ("", "-gate")] + [f"{name}-repair" for name in REPAIRING]
 
 
 def test_published_are_these_and_no_others():
@@ -39,9 +41,17 @@ def test_no_published_model_is_older_than_its_code_its_data_or_its_recipe(name):
     assert {name: facts.get(name) for name in part} == {name: now[name] for name in part}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [name for name in ALL if name not in PUBLISHED])
 def test_a_published_gate_is_that_of_the_published_denoiser(name):
-    assert facts_of(MODELS / f"{name}-gate.safetensors")["of"] == facts_of(MODELS / f"{name}.safetensors")["key"]
+    of = name.partition("-")[0]
+    assert facts_of(MODELS / f"{name}.safetensors")["of"] == facts_of(MODELS / f"{of}.safetensors")["key"]
+
+
+def test_a_gate_taught_by_repair_reads_tokens_and_only_some_denoisers_have_one():
+    gate = load_gate("toy", repairing=True, device=CPU)
+    assert gate.combine == "gate_only" and not gate.training and gate.head.token is not None
+    with pytest.raises(InputError, match="no gate taught by minimal repair is published for 'agreement', only for toy"):
+        load_gate("agreement", repairing=True, device=CPU)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -72,6 +82,7 @@ def small(monkeypatch):
     """A published denoiser and gate that are trained in no time."""
     monkeypatch.setitem(PUBLISHED, "toy", SMALL)
     monkeypatch.setattr(published, "RECOMMENDED", GateRecipe(head=Head(width=8), steps=2, batch=4))
+    monkeypatch.setitem(REPAIRING, "toy", OwnRuns(reads=True, width=8, steps=2, batch=4, calls=2))
 
 
 def test_publishing_a_denoiser_and_its_gate_leaves_two_files_that_load(tmp_path, small, monkeypatch):
@@ -79,13 +90,16 @@ def test_publishing_a_denoiser_and_its_gate_leaves_two_files_that_load(tmp_path,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ardm.experiments.store.train_denoiser", None)  # the gate finds the denoiser that is published
         publish("toy-gate", tmp_path, device=CPU, progress=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy-gate.safetensors", "toy.safetensors"]
+        publish("toy-repair", tmp_path, device=CPU, progress=False)
+    names = ["toy-gate.safetensors", "toy-repair.safetensors", "toy.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     model, recipe, facts = load_denoiser("toy", tmp_path, device=CPU)
     assert recipe == SMALL and model.shape.width == 16
     assert facts["validation_loss"] == pytest.approx(
         validation_loss(model, open_corpus("agreement", 9), SMALL, device=CPU), abs=1e-6
     )
     assert load_gate("toy", tmp_path, device=CPU).combine == "gate_only"
+    assert load_gate("toy", tmp_path, repairing=True, device=CPU).head.token.weight.shape[-1] == 8
 
 
 def test_publishing_again_takes_the_place_of_what_was_there(tmp_path, small, monkeypatch):

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import figure_rows
 import gallery
@@ -35,6 +36,13 @@ FACTS = {
     "parameters": {"nfe": [8, 16], "seed": 0},
     "command": ".venv/bin/ardm run 09_sampling -p nfe=8,16 -p seed=0",
     "provenance": {"commit": "0123456789ab", "torch": "2.13.0"},
+    "marks": {
+        "size": [504, 252],
+        "text": 9,
+        "axes": [["calls", "valid, %", ""]],
+        "series": ["</script><script>alert(1)</script>"],
+        "marks": [[0, 0, 500, 250.5, "8", "52.1", "", "49.0 to 55.2"]],
+    },
 }
 PARAMETERS = (
     Parameter(name="nfe", type="list[int]", default=[8, 16], help="calls", range="in [1, 99]"),
@@ -129,6 +137,29 @@ def rowed(tmp_path: Path, index: dict, *, ids=("fig-a",), uri="x/fig-a.png", alt
     return document
 
 
+def test_the_picture_gives_way_to_one_for_each_theme_with_its_marks(tmp_path):
+    figure, _, _ = rowed(tmp_path, {"fig-a": FACTS}, alt='A "line" <rising>.').children
+    assert not list(figure.findall(nodes.image))
+    html = figure[0].astext()
+    images = re.findall(r"<img .*?>", html)
+    assert [re.findall(r'class="(\w+)" src="(.*?)"', image) for image in images] == [
+        [("light", "../_static/figures/fig-a.svg")],
+        [("dark", "../_static/figures/fig-a.dark.svg")],
+    ]
+    assert all('alt="A &quot;line&quot; &lt;rising&gt;."' in image and 'width="672" height="336"' in image for image in images)
+    assert "loading" not in images[0]  # paper shows it too
+    (told,) = re.findall(r'<script type="application/json">(.*?)</script>', html)
+    assert html.count("<script") == 1 and json.loads(told) == {
+        name: FACTS["marks"][name] for name in ("axes", "series", "marks")
+    }
+    assert "--readable: 392px" in html  # 9 points are then 7 pixels: 504 points are 56 times 9
+
+
+def test_a_figure_without_marks_is_a_picture():
+    html = figure_rows.picture("fig-a", "A line.", {**FACTS["marks"], "marks": []}, "")
+    assert "<script" not in html and html.count("<img") == 2
+
+
 def test_the_row_stands_right_under_its_figure(tmp_path):
     kinds = [type(node).__name__ for node in rowed(tmp_path, {"fig-a": FACTS}).children]
     assert kinds == ["figure", "raw", "paragraph"]
@@ -174,12 +205,17 @@ def test_the_command_says_every_parameter_as_a_shell_takes_it():
 
 
 def test_the_last_section_names_command_parameters_and_time():
-    said = rerun_box.box("a", PARAMETERS, 125.0, "One core", BOOK)["source"]
+    said = rerun_box.box("a", PARAMETERS, 125.0, "One core", BOOK, "abc123")["source"]
     assert "| `nfe` | `8,16` | list[int], at least one, each in [1, 99] | calls |" in said
     assert "It took 2.1 min on One core." in said
-    assert "Colab" not in said
-    hosted = rerun_box.box("a", PARAMETERS, 9.0, "One core", HOSTED)["source"]
-    assert "colab.research.google.com/github/me/gates/blob/gh-pages/_static/colab/a.ipynb" in hosted
+    assert not re.search("Colab|Binder|Codespaces", said)
+    hosted = rerun_box.box("a", PARAMETERS, 9.0, "One core", HOSTED, "abc123+changes")["source"]
+    assert [urlsplit(address)[1:4] for address in re.findall('href="(https:[^"]+)"', hosted)] == [
+        ("colab.research.google.com", "/github/me/gates/blob/gh-pages/_static/colab/a.ipynb", ""),
+        ("mybinder.org", "/v2/gh/me/gates/abc123", "labpath=notebooks/a.ipynb"),
+        ("codespaces.new", "/me/gates", "quickstart=1"),
+    ]
+    assert "/me/gates/HEAD?" in rerun_box.box("a", (), 9.0, "One core", HOSTED, "unknown")["source"]
 
 
 def test_the_notebook_for_colab_fetches_this_commit_and_holds_no_outputs(tmp_path):

@@ -8,6 +8,7 @@ import io
 import json
 from pathlib import Path
 
+import cards
 import gallery
 import pytest
 import staging
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 RUN = {"key": "0" * 64, "parameters": {}, "seconds": 12.3}
 WORDS = {"id": "fig-one", "caption": "Validity against calls.", "alt": "A rising line."}
+
+
+MARKS = {"size": [360, 180], "text": 9, "axes": [["calls", "valid, %", ""]], "series": ["a rule"], "marks": [[0, 0, 500, 500]]}
 
 
 def picture(words: dict | None = WORDS) -> dict:
@@ -135,6 +139,7 @@ def tree(root: Path, **notebooks: dict) -> Path:
     for kind in gallery.FILES:
         (executed / "figures" / f"fig-one.{kind}").write_text(f"a {kind}")
     (executed / "figures" / "fig-one.png").write_bytes(base64.b64decode(PICTURE))
+    (executed / "figures" / "fig-one.marks.json").write_text(json.dumps(MARKS))
     (executed / "figures" / "fig-one.json").write_text(json.dumps({**WORDS, "provenance": {"commit": "0123456789ab"}}))
     return executed
 
@@ -164,10 +169,12 @@ def test_stage_takes_the_executed_notebooks_and_leaves_scripts_out(tmp_path: Pat
         "notebooks/b.ipynb",
     ]
     kept = {path.name: path for path in (tmp_path / "source" / gallery.FOLDER).rglob("*") if path.is_file()}
-    assert set(kept) == {f"fig-one.{kind}" for kind in gallery.FILES}  # and a small one in a folder of its own
-    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (240, 120)
+    shown = set(gallery.FILES) - {"marks.json"}  # which the page itself holds
+    assert set(kept) == {f"fig-one.{kind}" for kind in shown}  # and a small one in a folder of its own
+    assert Image.open(tmp_path / "source" / gallery.FOLDER / "small" / "fig-one.png").size == (320, 160)
     facts = json.loads((tmp_path / "source" / "figures.json").read_text())["fig-one"]
     assert (facts["notebook"], facts["cell"], facts["code"]) == ("notebooks/a.ipynb", "plot", "plot()")
+    assert facts["marks"] == MARKS
     assert (facts["command"], facts["provenance"]) == (".venv/bin/ardm run a", {"commit": "0123456789ab"})
 
 
@@ -185,7 +192,7 @@ def test_numbers_of_the_notebooks_reach_every_page(tmp_path: Path) -> None:
     checked = config["parse"]["myst_substitutions"].pop("checked")
     assert checked == {"cells": 2, "exempt": 1, "needs": 0, "numbers": 1, "numbers_that_need": 0}
     assert config["title"] == "t"
-    assert config["parse"] == {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}}}
+    assert config["parse"] == {"myst_substitutions": {"one": {"valid-share": "52.1 %"}, "b": {}, "thumbnail": {}}}
     assert times.splitlines()[2:] == [
         "| {doc}`../notebooks/01_one` | 12 |",
         "| {doc}`../notebooks/b` | 12 |",
@@ -204,6 +211,8 @@ def test_two_figures_with_one_id_are_refused(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "fig-one.svg").unlink(), r"fig-one\.svg missing in figures/: run `ardm execute --force a`"),
         (lambda folder: (folder / "fig-one.json").unlink(), r"fig-one\.json missing"),
+        (lambda folder: (folder / "fig-one.dark.svg").unlink(), r"fig-one\.dark\.svg missing"),
+        (lambda folder: (folder / "fig-one.marks.json").unlink(), r"fig-one\.marks\.json missing"),
         (lambda folder: (folder / "fig-one.csv").unlink(), r"fig-one\.csv missing"),
         (lambda folder: (folder / "fig-one.png").write_bytes(b""), r"fig-one\.png is of another run than the page"),
     ],
@@ -232,4 +241,4 @@ def test_the_table_of_contents_names_files_that_exist() -> None:
     entries = staging.toc_entries(yaml.safe_load((ROOT / "_toc.yml").read_text()))
     assert len(entries) == len(set(entries))
     lost = [entry for entry in entries if not any((ROOT / f"{entry}{suffix}").is_file() for suffix in (".md", ".ipynb"))]
-    assert lost == [gallery.LIST]  # which is written by the build
+    assert lost == [cards.MODEL_PAGE, cards.TABLE_PAGE, gallery.LIST]  # which are written by the build

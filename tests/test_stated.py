@@ -73,6 +73,11 @@ def test_numbers_are_declared_by_name(capsys, glued):
     assert glued == {"live-calls": "8", "live-valid": "52 %", "live-loss": absent, "live-where": absent}
 
 
+def test_without_a_prefix_the_names_are_the_keys(glued):
+    numbers("", {"forced": "481.2", "n-shown": 32})
+    assert glued == {"forced": "481.2", "n-shown": "32"}
+
+
 def test_cells_of_a_table_are_numbers(capsys, glued):
     table = pd.DataFrame({"valid": [81.54, 93.2], "edits": [6.1, 5.83]}, index=["ratio gate", "oracle hide"])
     columns = {"valid": ("valid", within(4, unit="%")), "n": ("edits", within(0.5))}

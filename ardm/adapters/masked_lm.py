@@ -5,16 +5,17 @@ Needs the extra ``hf`` (transformers). Nothing is downloaded here: the reader lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
 from ardm.method.types import Bool, Float, Int, Prediction
 
-__all__ = ["NEVER", "MaskedLanguageModel", "Tokenizer"]
+__all__ = ["NEVER", "MaskedLanguageModel", "Tokenizer", "load"]
 
 NEVER = -1e4
 """The logit of a token that is never proposed: next to nothing in any precision, and no infinity that would make a signal NaN."""
@@ -40,18 +41,31 @@ class MaskedLanguageModel:
     to :func:`~ardm.method.sampling.refine`.
 
     ``shift``: for models whose logits at i predict the token at i + 1, as those that were tuned from an autoregressive one.
+    ``frame``: ids that stand before and behind every text, such as BERT's ``[CLS]`` and ``[SEP]``: they are added to each call
+    and their predictions left out, so that a text is free from its first token to its last. In a framed text
+    nothing is padding.
+
     The hidden states are those of the last layer. Such a model was trained on masks and never on errors: what it says of a
     visible token it says having seen it.
     """
 
     def __init__(
-        self, model: nn.Module, *, mask_id: int, never: Iterable[int] = (), pad_id: int | None = None, shift: bool = False
+        self,
+        model: nn.Module,
+        *,
+        mask_id: int,
+        never: Iterable[int] = (),
+        pad_id: int | None = None,
+        shift: bool = False,
+        frame: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ) -> None:
         """``InputError`` for a mask, special token or padding that the model's vocabulary does not have."""
         self.model = model.eval()
         self.vocab_size = int(_config(model).vocab_size)
         self.mask_id, self.pad_id, self.shift = mask_id, pad_id, shift
-        named = {"mask_id": [mask_id], "never": list(never), "pad_id": [] if pad_id is None else [pad_id]}
+        self.frame = tuple(torch.tensor(list(part), dtype=torch.long) for part in frame)
+        pad = [] if pad_id is None else [pad_id]
+        named = {"mask_id": [mask_id], "never": list(never), "pad_id": pad, "frame": [*frame[0], *frame[1]]}
         for name, ids in named.items():
             for number in ids:
                 if not 0 <= number < self.vocab_size:
@@ -59,15 +73,25 @@ class MaskedLanguageModel:
         self.never = torch.tensor(sorted({*named["mask_id"], *named["never"], *named["pad_id"]}))
 
     @classmethod
-    def of(cls, model: nn.Module, tokenizer: Tokenizer, *, shift: bool = False) -> MaskedLanguageModel:
-        """The adapter of a model and its tokenizer; ``InputError`` where there is no mask, or the two do not belong together."""
+    def of(cls, model: nn.Module, tokenizer: Tokenizer, *, shift: bool = False, framed: bool = False) -> MaskedLanguageModel:
+        """The adapter of a model and its tokenizer; ``InputError`` where there is no mask, or the two do not belong together.
+
+        ``framed``: every text stands between the special tokens that the tokenizer puts around one.
+        """
         if tokenizer.mask_token_id is None:
             raise InputError(f"{type(tokenizer).__name__} has no mask token: choose a masked language model")
         held = int(_config(model).vocab_size)
         if len(tokenizer) > held:
             raise InputError(f"the tokenizer has {len(tokenizer)} ids, the model {held}: load both from one place")
         special = [*tokenizer.all_special_ids, *range(len(tokenizer), held)]
-        return cls(model, mask_id=tokenizer.mask_token_id, never=special, pad_id=tokenizer.pad_token_id, shift=shift)
+        frame = _frame(tokenizer) if framed else ((), ())
+        pad = tokenizer.pad_token_id
+        return cls(model, mask_id=tokenizer.mask_token_id, never=special, pad_id=pad, shift=shift, frame=frame)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(iter(self.model.parameters())).device
 
     def ids_of(self, ids: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
         """The model's ids as those of this denoiser: its mask becomes ``V``."""
@@ -78,23 +102,59 @@ class MaskedLanguageModel:
         return torch.where(x == self.vocab_size, self.mask_id, x)
 
     def padding(self, x: Int[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
-        """Where a text is padded."""
-        return torch.zeros_like(x, dtype=torch.bool) if self.pad_id is None else x == self.pad_id
+        """Where a text is padded: nowhere, if it is framed."""
+        framed = any(len(part) for part in self.frame)
+        return torch.zeros_like(x, dtype=torch.bool) if self.pad_id is None or framed else x == self.pad_id
 
     @torch.no_grad()
     def __call__(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
         """Logits ``[B, L, V]`` and the last layer's hidden states; ``InputError`` for texts longer than the model reads."""
+        before, behind = (part.to(x.device).expand(len(x), -1) for part in self.frame)
+        here = slice(before.shape[1], before.shape[1] + x.shape[1])
+        padding = self.padding(x)
+        ids = torch.cat([before, self.ids_for(x), behind], dim=1)
         longest = getattr(_config(self.model), "max_position_embeddings", None)
-        if longest is not None and x.shape[1] > longest:
-            raise InputError(f"{x.shape[1]} tokens: this model reads at most {longest}")
-        said: Any = self.model(input_ids=self.ids_for(x), attention_mask=(~self.padding(x)).long(), output_hidden_states=True)
+        if longest is not None and ids.shape[1] > longest:
+            raise InputError(f"{ids.shape[1]} tokens: this model reads at most {longest}")
+        attended = torch.nn.functional.pad(~padding, (before.shape[1], behind.shape[1]), value=True)
+        said: Any = self.model(input_ids=ids, attention_mask=attended.long(), output_hidden_states=True)
         logits: Float[Tensor, "B L V"] = said.logits.float()
         hidden: Float[Tensor, "B L D"] = said.hidden_states[-1].float()
         if self.shift:  # the first place is predicted by nobody: what the model says behind it has to do
             logits, hidden = (torch.cat([part[:, :1], part[:, :-1]], dim=1) for part in (logits, hidden))
+        logits, hidden = logits[:, here], hidden[:, here]
         if not logits.isfinite().all():
             raise InputError("the model's logits are not finite: load it in bfloat16 or float32")
         return Prediction(logits=logits.index_fill(-1, self.never.to(x.device), NEVER), hidden=hidden)
+
+
+def load(
+    name: str, *, shift: bool = False, framed: bool = False, trust_remote_code: bool = False
+) -> tuple[MaskedLanguageModel, Any]:
+    """The denoiser and the tokenizer that transformers loads under a name, or from a folder, onto the device of choice.
+
+    ``InputError`` where transformers is missing or cannot load them. ``trust_remote_code`` runs what code the model brings.
+    """
+    try:
+        from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+        from transformers.utils import logging
+    except ImportError as error:
+        raise InputError("models of Hugging Face need transformers: pip install 'ardm[hf]'") from error
+    logging.disable_progress_bar()
+    kind = AutoModel if trust_remote_code else AutoModelForMaskedLM
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        model = kind.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise InputError(f"transformers cannot load {name!r}: {str(error).splitlines()[0]}") from error
+    return MaskedLanguageModel.of(model.to(pick_device()), tokenizer, shift=shift, framed=framed), tokenizer
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that a tokenizer puts before and behind a text."""
+    plain, whole = (tokenizer("a", add_special_tokens=more)["input_ids"] for more in (False, True))
+    at = next((k for k in range(len(whole)) if whole[k : k + len(plain)] == plain), 0)
+    return whole[:at], whole[at + len(plain) :]
 
 
 def _config(model: nn.Module) -> Any:

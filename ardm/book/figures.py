@@ -22,6 +22,8 @@ from scipy.optimize import isotonic_regression
 from ardm.base.atomic import write_whole
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
+from ardm.book.dark import darkened, readable
+from ardm.book.marks import marks
 from ardm.method.entry import BLACK, BLUE, LIGHT, VERMILION
 from ardm.method.rules import choose, entries
 from ardm.method.sampling import CHANGED, GIVEN, HIDDEN, HIDDEN_AGAIN, KEPT, REWRITTEN, WRITTEN, Trace
@@ -37,7 +39,6 @@ __all__ = [
     "EVENTS",
     "LOOKS",
     "OTHERS",
-    "contrast",
     "forest",
     "label_lines",
     "publish",
@@ -91,6 +92,7 @@ def style() -> None:
             "figure.dpi": 110,
             "savefig.dpi": 160,
             "figure.facecolor": "white",  # opaque: the page may be dark
+            "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # matplotlib brings the first, the second is as wide
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": "medium",
@@ -107,8 +109,9 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     """Show ``fig`` in the notebook and keep it with its data.
 
     ``id`` starts with ``fig-`` and names the figure in the whole book. ``caption`` and ``alt`` (what a reader who cannot see it
-    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.svg``, ``ID.pdf``, ``ID.csv``
-    and ``ID.json`` (words and provenance), each whole and the same each time, into ``folder``, and closes the figure.
+    needs to know) become the page's. ``data`` is the tidy table behind it. Writes ``ID.png``, ``ID.svg``, ``ID.pdf``, ``ID.csv``,
+    ``ID.json`` (words and provenance), ``ID.dark.svg`` (for the dark theme) and ``ID.marks.json`` (what a reader can point at),
+    each whole and the same each time, into ``folder``, and closes the figure.
     ``folder`` is by default the one named by ``ARDM_FIGURES``, which ``ardm run`` and ``ardm execute`` set to ``figures`` beside
     the executed notebook; without it, ``_build/figures``.
     """
@@ -122,6 +125,8 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     if data.empty:
         raise InputError(f"{id}: the data behind it are empty")
     drawn = {kind: _drawn(fig, id, kind, metadata) for kind, metadata in FORMATS.items()}
+    drawn["dark.svg"] = darkened(drawn["svg"])
+    drawn["marks.json"] = json.dumps(marks(fig), ensure_ascii=False, separators=(",", ":")) + "\n"
     plt.close(fig)
     folder = folder or Path(os.environ.get("ARDM_FIGURES") or Path.cwd() / "_build" / "figures")
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,12 +156,12 @@ def _drawn(fig: Figure, id: str, kind: str, metadata: Mapping[str, None]) -> byt
 
 
 def _to_hundredths(picture: bytes) -> bytes:
-    """The SVG with the coordinates of its paths rounded to hundredths of a point."""
+    """The SVG with its coordinates rounded to hundredths of a point, and without line breaks."""
 
-    def rounded(path: re.Match[bytes]) -> bytes:
-        return re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), path.group())
+    def rounded(numbers: re.Match[bytes]) -> bytes:
+        return re.sub(rb"-?\d+\.\d{3,}", lambda number: b"%.2f" % float(number.group()), numbers.group().replace(b"\n", b""))
 
-    return re.sub(rb'\bd="[^"]*"', rounded, picture)
+    return re.sub(rb'(?<= )(d|x|y|transform)="[^"]*"', rounded, re.sub(rb">\n\s*<", b"><", picture))
 
 
 def _in_few_colours(picture: bytes) -> bytes:
@@ -225,29 +230,6 @@ def forest(
     ]
     fig.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9)
     return fig
-
-
-def contrast(one: str, other: str) -> float:
-    """How far two colours stand apart in brightness, from 1 to 21, as WCAG 2.2 defines it (w3.org/TR/WCAG22)."""
-    dark, bright = sorted(_luminance(colour) for colour in (one, other))
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    parts = np.array(colors.to_rgb(colour))
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
-
-
-def readable(colour: str, sheet: str = WHITE, least: float = 4.5) -> str:
-    """The colour nearest to ``colour`` in its own hue that stands out from ``sheet`` by a contrast of at least ``least``.
-
-    4.5 is what text needs, 3 what lines and marks need (WCAG 2.2, 1.4.3 and 1.4.11).
-    """
-    end = max(("#000000", WHITE), key=lambda one: contrast(one, sheet))
-    start, goal = (np.array(colors.to_rgb(one)) for one in (colour, end))
-    mixed = (colors.to_hex(start + share * (goal - start)) for share in np.linspace(0, 1, 101))
-    return next(one for one in mixed if contrast(one, sheet) >= least or one == end)
 
 
 def label_lines(ax: Axes, *, fontsize: float = 8.5) -> list[Annotation]:

@@ -45,11 +45,13 @@ class within:  # a word of the sentence in which it stands
 def numbers(prefix: str, named: Mapping[str, Any]) -> None:
     """Hand numbers to the prose, each as ``PREFIX-NAME``, and print a line for each, by which a later run is compared.
 
+    Without a prefix (an empty one) the names alone are the keys.
+
     A ``within`` is rounded and compared by its tolerance: ``where-valid = 52.1 % (checked to within 5.0)``. Whatever else is the
     same everywhere: its text is shown, and compared, as it is. None: not measured here.
     """
     for name, value in named.items():
-        key = f"{prefix}-{name}"
+        key = f"{prefix}-{name}" if prefix else name
         if isinstance(value, within):
             measured(key, value.value, tolerance=value.tolerance, unit=value.unit, digits=value.digits, key=key)
         else:

@@ -11,9 +11,12 @@ from torch import Tensor
 from ardm.base.devices import double
 from ardm.base.errors import InputError
 from ardm.base.streams import generator
-from ardm.method.types import Bool, Float
+from ardm.method.gate import OverwriteGate
+from ardm.method.signals import log_prob_of
+from ardm.method.states import held_out_states
+from ardm.method.types import Bool, Corpus, Denoiser, Float
 
-__all__ = ["Calibration", "Ranking", "calibration", "ranking", "ranking_over_texts"]
+__all__ = ["Calibration", "Ranking", "calibration", "ranking", "ranking_over_texts", "told_apart"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,24 @@ def ranking_over_texts(
         again.append(ranking(score[pick][among[pick]], positive[pick][among[pick]]))
     low, high = torch.tensor(again, dtype=torch.float64).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Ranking(ranking(score[among], positive[among]), low, high)
+
+
+@torch.no_grad()
+def told_apart(
+    gate: OverwriteGate, denoiser: Denoiser, corpus: Corpus, *, seed: int, device: torch.device, count: int = 64
+) -> dict[str, float]:
+    """How the gate ranks tokens that differ from the true ones, and how the denoiser alone does by 1 - q_i(x_i).
+
+    The states are corrupted ones of ``count`` held-out texts (:func:`~ardm.method.states.held_out_states`).
+    """
+    states = held_out_states(denoiser, corpus, count=count, seed=seed, device=device)
+    among = [~step.is_mask for step, _ in states]
+    wrong = torch.cat([(step.x != x0)[seen] for (step, x0), seen in zip(states, among, strict=True)])
+    scores = {
+        "the gate": [gate(step).logit_u for step, _ in states],
+        "the probability of the token": [-log_prob_of(step.log_q, step.x) for step, _ in states],
+    }
+    return {
+        name: ranking(torch.cat([score[seen] for score, seen in zip(parts, among, strict=True)]), wrong)
+        for name, parts in scores.items()
+    }

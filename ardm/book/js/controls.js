@@ -42,6 +42,63 @@ function slider(name, { min, max, step, value, says = String }, changed) {
   };
 }
 
+/* Back, play, next and a slider over the steps from 0. `show(step)` draws a step and returns what it says in words. */
+function stepBar(name, show) {
+  let [at, last, timer, loops] = [0, 0, null, false];
+  const input = element("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": name, oninput: () => move(Number(input.value)) });
+  const says = element("output", { "aria-live": "polite" });
+  const button = (name, kind, pressed) => element("button", { type: "button", class: kind, onclick: pressed }, name);
+  const start = button("Play", "play", () => (timer ? stop() : play()));
+  const node = element("div", { class: "bar" }, button("Back", "back", () => move(at - 1)), start, button("Next", "next", () => move(at + 1)), input, says);
+
+  function draw(step) {
+    at = Math.max(0, Math.min(last, step));
+    input.max = last;
+    input.value = at;
+    says.textContent = show(at);
+    input.setAttribute("aria-valuetext", says.textContent);
+  }
+
+  function move(step) {
+    stop();
+    draw(step);
+  }
+
+  function stop() {
+    clearTimeout(timer);
+    timer = null;
+    start.textContent = "Play";
+    says.setAttribute("aria-live", "polite"); // what moves by itself is not read out
+  }
+
+  function play() {
+    if (at === last) draw(0);
+    start.textContent = "Pause";
+    says.setAttribute("aria-live", "off");
+    const next = () => {
+      draw(at === last ? 0 : at + 1);
+      if (at === last && !loops) return stop();
+      timer = setTimeout(next, at === last ? 2400 : 700);
+    };
+    timer = setTimeout(next, 700);
+  }
+
+  return {
+    node,
+    move,
+    play,
+    stop,
+    get at() {
+      return at;
+    },
+    /* Another run, of so many steps. */
+    reset(steps, step, loop = false) {
+      [last, loops] = [steps, loop];
+      move(step);
+    },
+  };
+}
+
 function choice(name, options, value, changed) {
   const select = element("select", { "aria-label": name, onchange: () => changed() }, ...options.map((o) => element("option", { value: o }, o)));
   select.value = value;
@@ -50,6 +107,9 @@ function choice(name, options, value, changed) {
     node,
     get value() {
       return select.value;
+    },
+    set value(next) {
+      select.value = next;
     },
   };
 }

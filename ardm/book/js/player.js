@@ -1,63 +1,23 @@
 function start(root, data) {
-  const rules = Object.keys(data.runs);
-  let at = 0;
-  let timer = null;
-  const rule = choice("rule", rules, rules[0], () => show(at));
+  const names = Object.keys(data.runs);
+  const rule = choice("rule", names, names[0], () => bar.reset(frames().length - 1, bar.at));
   const text = element("div", { class: data.separator ? "text" : "text letters" });
   const frames = () => data.runs[rule.value].frames;
-  const last = () => frames().length - 1;
-  const input = element("input", { type: "range", min: 0, max: last(), step: 1, "aria-label": `Step of the recorded sampling, 0 to ${last()}` });
-  const says = element("output", { "aria-live": "polite" });
-  const button = (name, kind, pressed) => element("button", { type: "button", class: kind, onclick: pressed }, name);
-  const play = button("Play", "play", toggle);
+  const last = frames().length - 1;
   const map = element("canvas", { role: "img", class: "map" });
   const beside = element("div", { class: "beside" }, element("p", { class: "axis" }, "p by position (across) and step (down)"), map);
-  root.append(
-    element("div", { class: "pair" }, text, beside),
-    element(
-      "div",
-      { class: "bar" },
-      ...(rules.length > 1 ? [rule.node] : []),
-      button("Back", "back", () => move(at - 1)),
-      play,
-      button("Next", "next", () => move(at + 1)),
-      input,
-      says,
-    ),
-    eventKey(data.events),
-  );
-  input.addEventListener("input", () => move(Number(input.value)));
-
-  function move(step) {
-    stop();
-    show(step);
-  }
-
-  function stop() {
-    clearInterval(timer);
-    timer = null;
-    play.textContent = "Play";
-  }
-
-  function toggle() {
-    if (timer) return stop();
-    if (at === last()) show(0);
-    play.textContent = "Pause";
-    timer = setInterval(() => (at === last() ? stop() : show(at + 1)), 700);
-  }
+  const bar = stepBar(`Step of the recorded sampling, 0 to ${last}`, show);
+  if (names.length > 1) bar.node.prepend(rule.node);
+  root.append(element("div", { class: "pair" }, text, beside), bar.node, eventKey(data.events));
 
   function show(step) {
-    at = Math.max(0, Math.min(last(), step));
-    input.max = last();
-    input.value = at;
     text.replaceChildren();
-    for (const [word, kind] of frames()[at]) text.append(element("span", kind ? { class: kind } : {}, word), data.separator);
-    says.textContent = stepSays(at, last(), frames()[at].map(([, kind]) => kind), data.events);
-    input.setAttribute("aria-valuetext", says.textContent);
-    heat();
+    for (const [word, kind] of frames()[step]) text.append(element("span", kind ? { class: kind } : {}, word), data.separator);
+    heat(step);
+    return stepSays(step, frames().length - 1, frames()[step].map(([, kind]) => kind), data.events);
   }
 
-  function heat() {
+  function heat(at) {
     const p = data.runs[rule.value].p;
     beside.hidden = !p;
     if (!p) return;
@@ -76,5 +36,5 @@ function start(root, data) {
     }
     map.setAttribute("aria-label", `Heat map of p for ${columns} positions and ${rows} steps; grey where the place is hidden`);
   }
-  show(last());
+  bar.reset(last, last);
 }

@@ -1,200 +1,308 @@
-/* The sampler in the page: a toy denoiser and its gate, run by onnxruntime-web. Everything is fetched from the book's own folder. */
-const { classes, key } = EVENTS; // of ardm/book/widgets.py: how each event is shown, and those that the key below the text explains
+/* The sampler in the page: a recorded run plays until the model is loaded; then runs are computed here. TOLD is what the page is told
+   of the language, the events and the recorded run (book/playground.py). */
+const { classes, key, words: WORDS, length: L, law } = TOLD;
+const V = WORDS.length;
+const FROM = {
+  recorded: ["Recorded run", `It was made by ${TOLD.run.command} (commit ${TOLD.run.provenance.commit}, torch ${TOLD.run.provenance.torch}).`],
+  live: ["Live", "Each run is computed here, in this page."],
+  link: ["From a link", "This is the text as it was sent. Load the sampler to compute its run."],
+};
 
-function load(source) {
-  return new Promise((done, failed) => {
-    const script = element("script", { src: source });
-    script.onload = done;
-    script.onerror = () => failed(new Error(`${source} could not be loaded`));
-    document.head.append(script);
-  });
-}
-
-const bytesOf = (base64) => Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0));
-
-async function unzipped(base64) {
-  const stream = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
-async function toy(folder) {
-  await Promise.all(["vendor/onnxruntime-web/ort.wasm.min.js", "vendor/onnxruntime-web/wasm.js", "toy.js"].map((file) => load(folder + file)));
-  const wasm = new Blob([await unzipped(globalThis.ARDM_WASM)], { type: "application/wasm" });
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.simd = false;
-  ort.env.wasm.wasmPaths = { "ort-wasm.wasm": URL.createObjectURL(wasm) };
-  const { denoiser, gate, told } = globalThis.ARDM_TOY;
-  const sessions = [];
-  for (const model of [denoiser, gate]) sessions.push(await ort.InferenceSession.create(bytesOf(model), { executionProviders: ["wasm"] }));
-  const floats = (values, ...shape) => new ort.Tensor("float32", Float32Array.from(values.flat()), [1, ...shape]);
-  const L = told.length;
-  return {
-    ...told,
-    async predict(x) {
-      const tokens = new ort.Tensor("int64", BigInt64Array.from(x.map(BigInt)), [1, L]);
-      const { logits, hidden } = await sessions[0].run({ x: tokens });
-      return { logits: Array.from(logits.data), hidden };
-    },
-    async judge(hidden, signals, time, r) {
-      const feeds = { hidden, signals: floats(signals, L, signals[0].length), time: new ort.Tensor("float32", [time], [1]), prior: floats(r, L) };
-      return Array.from((await sessions[1].run(feeds)).logit_u.data);
-    },
-  };
-}
+const named = (token) => WORDS[token] ?? "_";
+const untouched = (x) => [{ x, events: x.map((token) => (token === V ? "hidden" : "given")) }];
+const oneLine = (error) => String(error?.message ?? error).split("\n")[0];
 
 function begin(root) {
-  const folder = root.dataset.folder;
-  const says = element("p", { class: "says", "aria-live": "polite" });
-  const loading = element("button", { type: "button", class: "load" }, "Load the sampler (4 MB)");
-  root.replaceChildren(loading, says);
-  loading.addEventListener("click", async () => {
-    loading.disabled = true;
-    says.textContent = "Loading …";
-    try {
-      play(root, await toy(folder));
-    } catch (error) {
-      loading.disabled = false;
-      says.textContent = `The sampler could not start: ${error.message ?? error}`;
-    }
-  });
-}
+  let model = null;
+  let busy = false;
+  let chosen = 0;
+  let pending = null; // the state of a link that waits for the model
+  let shown = { from: "recorded", settings: TOLD.run.settings, frames: TOLD.run.frames, kept: TOLD.run.settings.fixed };
+  const waiting = []; // edits made during a run
+  const button = (name, pressed, kind = false) => element("button", { type: "button", class: kind, onclick: pressed }, name);
 
-function play(root, model) {
-  const [V, L] = [model.words.length, model.length];
-  let [x, kept, chosen, frames, timer, busy] = [Array(L).fill(V), Array(L).fill(false), 0, [], null, false];
-  const T = slider("T, steps", { min: 1, max: 32, step: 1, value: 12 }, () => {});
-  const threshold = slider("threshold", { min: 0, max: 1, step: 0.01, value: 0.5, says: fixed(2) }, () => {});
-  const seed = slider("seed", { min: 0, max: 999, step: 1, value: 0 }, () => {});
-  const rule = choice("rule", Object.keys(rules), Object.keys(rules)[0], usual);
-  const button = (name, pressed) => element("button", { type: "button", onclick: pressed }, name);
-  const words = element("div", { class: "text tokens", role: "group", "aria-label": "The text, a button for each token" });
-  const word = element("select", { "aria-label": "word", onchange: () => put(Number(word.value)) }, ...model.words.map((w, v) => element("option", { value: v }, w)), element("option", { value: V }, "(hidden)"));
-  const keep = element("input", { type: "checkbox", onchange: () => fix(keep.checked) });
-  const prompt = element("input", { type: "text", "aria-label": "your words", placeholder: "some bears rest ." });
-  const stepper = element("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "step", oninput: () => show(Number(stepper.value)) });
+  /* ------------------------------------------------------------------------------------------------------------ the parts */
+  const [pill, facts, verdict] = ["pill", "facts", "verdict"].map((kind) => element("span", { class: kind }));
+  const tokens = Array.from({ length: L }, (_, i) =>
+    element("button", { type: "button", onclick: () => choose(i), onmouseenter: () => tellOf(i), onmouseleave: () => tellOf(chosen), onfocus: () => tellOf(i), onblur: () => tellOf(chosen) }),
+  );
+  const readout = element("p", { class: "readout" });
+  const mark = element("i", {});
+  const limit = element("span", {});
+  const scale = element("div", { class: "legend" }, element("span", {}, "p, how much the gate doubts a token: 0"), element("span", { class: "scale" }, mark), element("span", {}, "1"), limit);
+  const bar = stepBar("step", draw);
+  const about = element("p", { class: "about" });
   const says = element("p", { class: "says", "aria-live": "polite" });
-  const rewrite = button("Rewrite", run);
-  root.replaceChildren(
+  const T = slider("T, steps", { min: 1, max: 32, step: 1, value: TOLD.run.settings.T }, () => {});
+  const threshold = slider("threshold", { min: 0, max: 1, step: 0.01, value: TOLD.run.settings.threshold, says: fixed(2) }, () => {});
+  const seed = slider("seed", { min: 0, max: 999, step: 1, value: TOLD.run.settings.seed }, () => {});
+  const rule = choice("rule", Object.keys(rules), TOLD.run.settings.rule, usual);
+  const prompt = element("input", { type: "text", "aria-label": "your words", placeholder: "some bears rest ." });
+  const word = element("select", { "aria-label": "word", onchange: () => put(chosen, Number(word.value)) }, ...WORDS.map((w, v) => element("option", { value: v }, w)), element("option", { value: V }, "(hidden)"));
+  const keep = element("input", { type: "checkbox", onchange: () => fix(chosen, keep.checked) });
+  const loading = button(`Load the sampler (${TOLD.megabytes} MB, kept by the browser)`, start, "load");
+  const rewriting = button("Rewrite", rewrite, "main");
+  const hint = element("p", { class: "hint" }, "Three clicks: load the sampler, break a token, press Rewrite, and see it mended.");
+  const acting = element("span", { class: "line", hidden: true }, rewriting, button("Break a token", spoil), button("Hide all", clear));
+  const panel = element(
+    "div",
+    { hidden: true },
     element("div", { class: "controls" }, element("div", {}, rule.node, threshold.node), element("div", {}, T.node, seed.node)),
     element("form", { class: "line", onsubmit: type }, prompt, element("button", { type: "submit" }, "Put in place")),
-    words,
-    element("div", { class: "line" }, element("span", {}, "Chosen token:"), word, element("label", {}, keep, " keep it"), button("Break a token", spoil), button("Hide all", clear)),
-    element("div", { class: "bar" }, rewrite, stepper),
-    says,
-    eventKey(key),
+    element("div", { class: "line" }, element("span", {}, "Chosen token:"), word, element("label", {}, keep, " keep it")),
   );
+  root.replaceChildren(
+    element("div", { class: "head" }, pill, facts, verdict),
+    element("div", { class: "text tokens", role: "group", "aria-label": "The text, a button for each token" }, ...tokens),
+    readout,
+    scale,
+    bar.node,
+    eventKey(key),
+    about,
+    element("div", { class: "line actions" }, loading, acting, button("Copy link", copyLink)),
+    hint,
+    says,
+    panel,
+  );
+
+  /* ------------------------------------------------------------------------------------------------------- what is shown */
+  const frame = () => shown.frames[bar.at];
+
+  function present(next, step, loop = false) {
+    shown = next;
+    bar.node.hidden = shown.frames.length < 2;
+    pill.textContent = FROM[shown.from][0];
+    pill.className = `pill ${shown.from}`;
+    about.textContent = FROM[shown.from][1];
+    const made = shown.settings;
+    facts.textContent = made ? `${made.rule}, T = ${made.T}, seed ${made.seed}` : "";
+    scale.hidden = !shown.frames.some(({ p }) => p);
+    if (!scale.hidden) {
+      mark.style.setProperty("--at", made.threshold);
+      limit.textContent = `(above ${made.threshold.toFixed(2)} it is hidden)`;
+    }
+    bar.reset(shown.frames.length - 1, step, loop);
+  }
+
+  function draw(step) {
+    const { x, events, p } = shown.frames[step];
+    tokens.forEach((node, i) => {
+      const doubt = p?.[i] ?? null;
+      node.textContent = named(x[i]);
+      node.className = [classes[events[i]], shown.kept[i] && "fixed", doubt !== null && "doubted"].filter(Boolean).join(" ");
+      node.style.setProperty("--p", doubt ?? 0);
+      node.setAttribute("aria-pressed", String(i === chosen));
+      node.setAttribute("aria-label", wordsOf(step, i));
+      node.title = wordsOf(step, i);
+    });
+    const hidden = x.filter((token) => token === V).length;
+    const right = !hidden && allowed(x, law);
+    verdict.textContent = hidden ? `${hidden} hidden` : right ? "right by the grammar" : "wrong by the grammar";
+    verdict.className = `verdict ${hidden ? "" : right ? "right" : "wrong"}`;
+    word.value = x[chosen];
+    keep.checked = shown.kept[chosen];
+    tellOf(chosen, step);
+    return stepSays(step, shown.frames.length - 1, events.map((event) => classes[event]), key);
+  }
+
+  /* One token in words: "bears, position 3: p = 0.02, kept". p is of the token that stood there before the step. */
+  function wordsOf(step, i) {
+    const { x, events, p } = shown.frames[step];
+    const doubt = p?.[i] ?? null;
+    const before = step && shown.frames[step - 1].x[i] !== x[i] ? ` of ${named(shown.frames[step - 1].x[i])}` : "";
+    return `${named(x[i])}, position ${i}: ${doubt === null ? "" : `p${before} = ${doubt.toFixed(3)}, `}${events[i]}`;
+  }
+
+  function tellOf(i, step = bar.at) {
+    readout.textContent = wordsOf(step, i);
+  }
+
+  function tell(message) {
+    says.textContent = message;
+  }
 
   function usual() {
     threshold.value = rules[rule.value].threshold ?? 0;
     threshold.node.hidden = rules[rule.value].threshold === undefined;
   }
 
-  /* The text as it stands, or after a step of the last run. */
-  function show(step = null) {
-    const frame = step === null ? { x, events: x.map((token) => (token === V ? "hidden" : "given")) } : frames[step];
-    words.replaceChildren(
-      ...frame.x.map((token, i) => {
-        const doubt = frame.p && frame.p[i] !== null ? `, p ${frame.p[i].toFixed(2)}` : "";
-        return element(
-          "button",
-          {
-            type: "button",
-            class: `${classes[frame.events[i]]}${kept[i] ? " fixed" : ""}`,
-            title: `position ${i}${doubt}`,
-            "aria-pressed": i === chosen ? "true" : "false",
-            onclick: () => choose(i),
-          },
-          token === V ? "_" : model.words[token],
-        );
-      }),
-    );
-    if (step !== null) {
-      stepper.value = step;
-      says.textContent = stepSays(step, frames.length - 1, frame.events.map((event) => classes[event]), key);
-      stepper.setAttribute("aria-valuetext", says.textContent);
-    }
-  }
-
-  function fresh(message = "") {
-    clearInterval(timer);
-    frames = [];
-    stepper.max = 0;
-    says.textContent = message;
-    show();
-  }
-
   function choose(i) {
     chosen = i;
-    word.value = x[i];
-    keep.checked = kept[i];
-    show(frames.length ? Number(stepper.value) : null);
-    words.children[i].focus();
+    bar.move(bar.at);
   }
 
-  function put(token) {
-    x[chosen] = token;
-    if (token === V) fix(false);
-    fresh();
+  /* ------------------------------------------------------------------------------------------------------------- editing */
+
+  /* A change of the text that is shown, which begins a new one. During a run it waits for its turn. Returns what was done. */
+  function edit(change) {
+    if (busy) {
+      waiting.push(change);
+      return tell(`Edits that wait for the end of the run: ${waiting.length}.`);
+    }
+    const next = { x: [...frame().x], kept: [...shown.kept] };
+    const done = change(next);
+    present({ from: "live", settings: null, frames: untouched(next.x), kept: next.kept.map((yes, i) => yes && next.x[i] !== V) }, 0);
+    tell(done ?? "");
   }
 
-  function fix(yes) {
-    kept[chosen] = yes && x[chosen] !== V;
-    keep.checked = kept[chosen];
-    show();
+  function put(i, token) {
+    edit(({ x }) => {
+      x[i] = token;
+    });
+  }
+
+  function fix(i, yes) {
+    edit(({ kept }) => {
+      kept[i] = yes;
+    });
   }
 
   function type(event) {
     event.preventDefault();
     const given = prompt.value.trim().split(/\s+/).filter(Boolean).slice(0, L);
-    const unknown = given.filter((w) => !model.words.includes(w));
-    if (unknown.length) return fresh(`Not a word of this language: ${unknown.join(", ")}. It knows ${model.words.join(" ")}`);
-    given.forEach((w, i) => {
-      x[i] = model.words.indexOf(w);
-      kept[i] = true;
+    const unknown = given.filter((w) => !WORDS.includes(w));
+    if (unknown.length) return tell(`Not a word of this language: ${unknown.join(", ")}. It knows ${WORDS.join(" ")}`);
+    edit(({ x, kept }) => {
+      given.forEach((w, i) => ([x[i], kept[i]] = [WORDS.indexOf(w), true]));
+      return `${given.length} words are in place and will be kept.`;
     });
-    fresh(`${given.length} words are in place and will be kept.`);
   }
 
+  /* Another word at a random place, such that the grammar is broken where it was not. */
   function spoil() {
-    const open = x.map((_, i) => i).filter((i) => x[i] !== V && !kept[i]);
-    if (!open.length) return fresh("There is no token to break: write a text first.");
-    const i = open[Math.floor(Math.random() * open.length)];
-    const was = x[i];
-    x[i] = (was + 1 + Math.floor(Math.random() * (V - 1))) % V;
-    chosen = i;
-    fresh(`Position ${i}: ${model.words[was]} was replaced by ${model.words[x[i]]}.`);
-    choose(i);
+    edit(({ x, kept }) => {
+      const put = (i, v) => x.map((token, j) => (j === i ? v : token));
+      const open = x.map((_, i) => i).filter((i) => x[i] !== V && !kept[i]);
+      const all = open.flatMap((i) => WORDS.map((_, v) => [i, v])).filter(([i, v]) => v !== x[i] && !allowed(put(i, v), law));
+      if (!all.length) return "There is no token to break: write a text first.";
+      const [i, v] = all[Math.floor(Math.random() * all.length)];
+      const was = x[i];
+      [chosen, x[i]] = [i, v];
+      return `Position ${i}: ${named(was)} was replaced by ${named(v)}. Press Rewrite to see it mended.`;
+    });
   }
 
   function clear() {
-    [x, kept] = [Array(L).fill(V), Array(L).fill(false)];
-    keep.checked = false;
-    fresh();
+    edit((next) => {
+      [next.x, next.kept] = [Array(L).fill(V), Array(L).fill(false)];
+    });
   }
 
-  async function run() {
+  /* ------------------------------------------------------------------------------------------------------------- running */
+
+  /* The frames of a run, shown at a step; then the edits that came meanwhile, in their order. */
+  async function compute(settings, then) {
     if (busy) return;
     busy = true;
-    clearInterval(timer);
-    const began = performance.now();
-    const made = await sample(model, { x, fixed: kept, T: T.value, rule: rule.value, threshold: threshold.value, seed: seed.value });
-    root.dataset.milliseconds = performance.now() - began;
+    bar.stop();
+    const focused = document.activeElement === rewriting;
+    rewriting.disabled = true;
+    root.setAttribute("aria-busy", "true");
+    tell("");
+    let failure = "";
+    try {
+      then((await sample(model, settings)).frames);
+    } catch (error) {
+      failure = `The run failed: ${oneLine(error)}. The text is as it was; try again or change it.`;
+    }
     busy = false;
-    frames = made.frames;
-    x = [...frames[frames.length - 1].x];
-    word.value = x[chosen];
-    stepper.max = frames.length - 1;
-    let at = 0;
-    show(0);
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (still) return show(frames.length - 1);
-    timer = setInterval(() => (at === frames.length - 1 ? clearInterval(timer) : show(++at)), 350);
+    rewriting.disabled = false;
+    if (focused) rewriting.focus();
+    root.removeAttribute("aria-busy");
+    const edits = waiting.splice(0);
+    if (edits.length && !failure) bar.move(shown.frames.length - 1);
+    edits.forEach(edit);
+    if (edits.length) tell(`${failure} Edits made during the run, now in place: ${edits.length}.`.trim());
+    else if (failure) tell(failure);
   }
+
+  function rewrite() {
+    const settings = { rule: rule.value, T: T.value, threshold: threshold.value, seed: seed.value, x: [...frame().x], fixed: [...shown.kept] };
+    return compute(settings, (frames) => {
+      present({ from: "live", settings, frames, kept: settings.fixed }, 0);
+      if (matchMedia("(prefers-reduced-motion: reduce)").matches) bar.move(frames.length - 1);
+      else bar.play();
+    });
+  }
+
+  async function start() {
+    loading.disabled = true;
+    tell("Loading …");
+    try {
+      model ??= await loadModel(root.dataset.folder, TOLD);
+    } catch (error) {
+      loading.disabled = false;
+      return tell(`The sampler could not be loaded: ${oneLine(error)}. Try again.`);
+    }
+    loading.remove();
+    hint.textContent = "Break a token, press Rewrite, and see it mended.";
+    acting.hidden = panel.hidden = false;
+    rewriting.focus();
+    tell("");
+    await replay(pending ?? { ...stateOf(shown.frames.length - 1) });
+    Object.assign(root, { model, sample: (settings) => sample(model, settings) }); // for the tests
+    root.dataset.ready = "yes";
+  }
+
+  /* --------------------------------------------------------------------------------------------------------------- links */
+
+  function stateOf(step) {
+    const { settings, frames, kept } = shown;
+    const text = frames[step].x;
+    if (settings) return { ...settings, kept: settings.fixed, text, start: settings.x, step };
+    return { rule: rule.value, T: T.value, threshold: threshold.value, seed: seed.value, kept, text };
+  }
+
+  async function copyLink() {
+    history.replaceState(null, "", address.write(stateOf(bar.at), WORDS));
+    try {
+      await navigator.clipboard.writeText(location.href);
+      tell("The link to what is shown is copied; the address bar has it too.");
+    } catch {
+      tell("The link to what is shown is in the address bar: copy it from there.");
+    }
+  }
+
+  function restore() {
+    try {
+      const state = address.read(location.hash, { words: WORDS, length: L, rules });
+      if (state) replay(state);
+      return Boolean(state);
+    } catch (error) {
+      tell(`This link cannot be shown: ${oneLine(error)}.`);
+      return false;
+    }
+  }
+
+  /* A state as it was: its settings, its text, and with the model the run up to its step. */
+  async function replay(state) {
+    pending = null;
+    rule.value = state.rule;
+    usual();
+    for (const [part, value] of [[T, state.T], [threshold, state.threshold], [seed, state.seed]]) part.value = value;
+    const as = (from) => present({ from, settings: null, frames: untouched(state.text), kept: state.kept }, 0);
+    if (state.step === undefined || !model) {
+      if (!model) pending = state;
+      return as(model ? "live" : "link");
+    }
+    const settings = { rule: state.rule, T: state.T, threshold: state.threshold, seed: state.seed, x: state.start, fixed: state.kept };
+    let same = true;
+    await compute(settings, (frames) => {
+      same = String(frames[state.step].x) === String(state.text);
+      if (same) present({ from: "live", settings, frames, kept: state.kept }, state.step);
+      else as("link");
+    });
+    if (!same) tell("The sampler of this page writes another text from this link. Shown is the text of the link.");
+  }
+
   usual();
-  choose(0);
-  says.textContent = "Choose a rule and press Rewrite, or type words first.";
-  root.dataset.ready = "yes";
-  root.sample = (settings) => sample(model, settings); // for the test, which compares with Python
+  threshold.value = TOLD.run.settings.threshold;
+  if (!restore()) {
+    present(shown, 0, true);
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) bar.move(shown.frames.length - 1);
+    else bar.play();
+  }
+  addEventListener("hashchange", restore);
 }
 
 for (const root of document.querySelectorAll(".ardm-playground")) begin(root);

@@ -29,10 +29,11 @@ function onSchedule({ isMask, isFixed, logQ, t, T }) {
 
 const nothing = (step) => step.isMask.map(() => false);
 
-const rules = {
-  "gate: hide, then refill": {
-    gate: true,
-    threshold: 0.5,
+/* Hide what the gate of the name doubts most, at most four tokens a step; the last step overwrites in place. */
+function hideBy(gate, threshold) {
+  return {
+    gate,
+    threshold,
     act(step, { threshold }) {
       const suspect = step.logitU.map((u, i) => formulas.sigmoid(u) > threshold && !step.isMask[i] && !step.isFixed[i]);
       const chosen = lowest(step.logitU.map((u) => -u), suspect, 4);
@@ -40,7 +41,12 @@ const rules = {
       if (step.t === step.T) return { write: write.map((yes, i) => yes || chosen[i]), remask: nothing(step) };
       return { write, remask: chosen };
     },
-  },
+  };
+}
+
+const rules = {
+  "gate: hide, then refill": hideBy("gate", 0.5),
+  "repair gate: hide, then refill": hideBy("repair", 0.5),
   "low-prob: hide, then refill": {
     threshold: 0.3,
     act(step, { threshold }) {
@@ -86,7 +92,13 @@ function eventOf({ before, after, write, remask, V }) {
   return after === before ? "rewritten, unchanged" : "changed";
 }
 
-/* Refine x over T calls. `model`: predict(x) -> {logits, hidden}, judge(hidden, signals, t / T, r) -> logits of u, words, prior.
+/* Whether the language has this text: a walk over its automaton, `law`. */
+function allowed(x, { start, accepts, edges }) {
+  const end = x.reduce((state, token) => (state === undefined ? state : edges[state][token]), start);
+  return accepts.includes(end);
+}
+
+/* Refine x over T calls. `model`: predict(x) -> {logits, hidden}, judge(gate, {x, hidden, signals, time, r}) -> logits of u, words, prior.
    Returns a frame for the start and for every step: the tokens, what happened to each, p. */
 async function sample(model, { x, fixed, T, rule, threshold, seed }) {
   const [V, L] = [model.words.length, x.length];
@@ -103,7 +115,7 @@ async function sample(model, { x, fixed, T, rule, threshold, seed }) {
     const step = { t, T, x, logQ, before, isMask, isFixed: fixed, overwrites, uniform: choices(t) };
     if (rules[rule].gate) {
       const r = x.map((_, i) => formulas.sigmoid(formulas.priorLogit(i, t, { n: L, T, ...model.prior })));
-      step.logitU = await model.judge(hidden, rawSignals(step), t / T, r);
+      step.logitU = await model.judge(rules[rule].gate, { x, hidden, signals: rawSignals(step), time: t / T, r });
     }
     const action = rules[rule].act(step, { threshold });
     const last = t === T;

@@ -14,10 +14,16 @@ __all__ = ["hide_by_gate", "overwrite_by_gate"]
 
 
 def hide_by_gate(gate: OverwriteGate, schedule: Schedule, finish: bool = True, **selection: Any) -> HideThenRefill:
-    """Hide what the gate alone doubts, p = u: ``selection`` holds the fields of a :class:`Selection`."""
+    """Hide what the gate alone doubts, p = u.
+
+    ``selection`` holds the fields of a :class:`Selection`.
+    """
     return HideThenRefill(gate.combined("gate_only"), Selection(**selection), finish, schedule=schedule)
 
 
 def overwrite_by_gate(gate: OverwriteGate, combine: str, **selection: Any) -> Overwrite:
-    """Overwrite in place with p from u and r by ``combine``: ``selection`` holds the fields of a :class:`Selection`."""
+    """Overwrite in place with p from u and r by ``combine``.
+
+    ``selection`` holds the fields of a :class:`Selection`.
+    """
     return Overwrite(gate.combined(combine), Selection(**selection))
