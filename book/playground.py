@@ -48,7 +48,7 @@ GATES = {
 def numbers(models: Path = MODELS) -> dict[str, str]:
     """What the page says of its gates, as Markdown."""
     told = json.loads((models / f"{MODEL}-measured.json").read_text("utf8"))
-    lines = ["| gate, by what it is taught | calls | threshold | written right, % | mended, % | loss |", "|---|---|---|---|---|---|"]
+    lines = ["| gate, by its teacher | calls | threshold | written right, % | mended, % | loss |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {GATES[row['gate']]} | {row['calls']} | {row['threshold']} | {_percent(row, 'valid')} | {_percent(row, 'mended')} "
         f"| {row['loss']:.3f} |"
