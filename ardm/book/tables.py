@@ -14,7 +14,7 @@ from ardm.base.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "ROWS", "Folded", "Short", "short", "spelled"]
+__all__ = ["COLUMNS", "ROWS", "Short", "short", "spelled"]
 
 ROWS, COLUMNS = 8, 6
 """The most that :func:`short` shows: what a reader takes in, and what a phone has room for."""
@@ -139,22 +139,3 @@ def _is_absent(cell: Any) -> bool:
 
 def _is_clear(cell: Any) -> bool:
     return hasattr(cell, "low") and bool(cell.low > 0 or cell.high < 0)
-
-
-class Folded:
-    """Tables by their titles. A notebook shows a line for each, which opens it; a terminal shows them one below the other."""
-
-    def __init__(self, tables: Mapping[str, pd.DataFrame]) -> None:
-        if not tables:
-            raise InputError("no tables: give at least one, by its title")
-        self.tables = dict(tables)
-
-    def __repr__(self) -> str:
-        return "\n\n".join(f"{title}\n{table.to_string()}" for title, table in self.tables.items())
-
-    def _repr_html_(self) -> str:
-        parts = (
-            f"<details><summary>{escape(title)}</summary>\n{table.to_html(border=0)}\n</details>"
-            for title, table in self.tables.items()
-        )
-        return "\n".join(parts)
