@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ardm.base.errors import InputError
-from ardm.experiments.duels import FAMILIES, duels, family, holm, rows_of_forest, tally
+from ardm.experiments.duels import FAMILIES, duels, family, holm, rows_of_forest, side_by_side, tally
 from ardm.method.rules import entries
 
 LOSSES = {  # task: rule: losses of three trainings
@@ -70,6 +70,13 @@ def test_rows_of_a_forest_are_named_for_readers():
     row = rows_of_forest(duels(TABLE, "repair hide"), panel="loss", series="gate").iloc[0]
     assert (row["group"], row["row"], row["panel"], row["series"]) == ("Sudoku 4×4", "8 calls", "loss", "gate")
     assert row["value"] == pytest.approx(-10)
+
+
+def test_duels_stand_side_by_side_in_hundredths():
+    row = side_by_side(duels(TABLE, "repair hide")).loc[("Sudoku 4×4", 8)]
+    assert row["best rival"] == "T2M low-prob"
+    assert (row["its loss"], row["the gate's"], row["of the way to the oracle, %"]) == pytest.approx((32, 22, 50))
+    assert row["difference"].value == pytest.approx(-10) and row["difference"].high < -7
 
 
 def test_the_order_of_rows_does_not_matter():

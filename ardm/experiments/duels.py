@@ -13,6 +13,7 @@ from scipy import stats
 
 from ardm.base.errors import InputError
 from ardm.experiments.results import best_rival, paired, percent, rivals
+from ardm.experiments.statistics import Interval
 from ardm.experiments.tasks import TASKS
 from ardm.method.entry import Entry
 from ardm.method.own_runs import OwnRuns
@@ -20,7 +21,7 @@ from ardm.method.own_runs import OwnRuns
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FAMILIES", "ORACLE", "duels", "family", "holm", "rows_of_forest", "tally"]
+__all__ = ["FAMILIES", "ORACLE", "duels", "family", "holm", "rows_of_forest", "side_by_side", "tally"]
 
 ORACLE = "oracle hide"
 """The rule that knows what is wrong: the end of the way that a gate goes from its best rival."""
@@ -110,6 +111,24 @@ def tally(found: pd.DataFrame, *, more: bool = False) -> dict[str, int]:
     if more:
         ahead, clear, behind = found["value"] > 0, behind, clear
     return {"places": len(found), "ahead": int(ahead.sum()), "clear": int(clear.sum()), "behind": int(behind.sum())}
+
+
+def side_by_side(found: pd.DataFrame) -> pd.DataFrame:
+    """Duels as a page shows them: by task and calls the rival, both losses and their difference in hundredths, and the way in %."""
+    import pandas as pd
+
+    gaps = [Interval(*row) for row in (100 * found[["value", "low", "high"]]).to_numpy().tolist()]
+    titles = [TASKS[task].title for task in found["task"]]
+    return pd.DataFrame(
+        {
+            "best rival": found["rival"].to_numpy(),
+            "its loss": 100 * found["rival_mean"].to_numpy(),
+            "the gate's": 100 * found["mean"].to_numpy(),
+            "difference": gaps,
+            "of the way to the oracle, %": 100 * found["way"].to_numpy(),
+        },
+        index=pd.MultiIndex.from_arrays([titles, found["nfe"]], names=["task", "calls"]),
+    )
 
 
 def rows_of_forest(found: pd.DataFrame, *, panel: str, series: str) -> pd.DataFrame:
