@@ -40,15 +40,15 @@ def assemble(static: Path, models: Path = MODELS) -> None:
 
 
 GATES = {
-    "gate": "recommended, taught the likelihood ratio ({doc}`../notebooks/22_the_gate_that_wins`)",
-    "repair": "taught by minimal repair ({doc}`../notebooks/24_taught_by_repair`)",
+    "gate": "likelihood ratio ({doc}`22 <../notebooks/22_the_gate_that_wins>`)",
+    "repair": "minimal repair ({doc}`24 <../notebooks/24_taught_by_repair>`)",
 }
 
 
 def numbers(models: Path = MODELS) -> dict[str, str]:
     """What the page says of its gates, as Markdown."""
     told = json.loads((models / f"{MODEL}-measured.json").read_text("utf8"))
-    lines = ["| gate | calls | threshold | written right, % | mended, % | loss |", "|---|---|---|---|---|---|"]
+    lines = ["| gate, by its teacher | calls | threshold | written right, % | mended, % | loss |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {GATES[row['gate']]} | {row['calls']} | {row['threshold']} | {_percent(row, 'valid')} | {_percent(row, 'mended')} "
         f"| {row['loss']:.3f} |"

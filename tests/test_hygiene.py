@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ardm.book.stated import measured
+from ardm.book.stated import numbers, within
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("**/[!.]*.ipynb"))
@@ -44,7 +44,7 @@ def unmeasured() -> str:
     """What a notebook prints where a number could not be measured."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        measured("bound", None, tolerance=0.1)
+        numbers("", {"bound": within(0.1)})
     return said.getvalue()
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from ardm.base.errors import InputError
-from ardm.book.stated import agree, cells, exact, measured, numbers, within
+from ardm.book.stated import agree, cells, numbers, within
 
 CONFTEST = Path(__file__).resolve().parent.parent / "notebooks" / "conftest.py"
 RECORD = "application/papermill.record/text/plain"
@@ -31,34 +31,23 @@ def glued(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("stated", "line", "key", "prose"),
+    ("key", "number", "line", "prose"),
     [
-        (("valid", 0.5212, {"tolerance": 0.05}), "valid = 0.521 (checked to within 0.050)", "valid", "0.521"),
-        (
-            ("Valid, 8 calls", 52.12, {"tolerance": 5, "unit": "%"}),
-            "Valid, 8 calls = 52.1 % (checked to within 5.0)",
-            "valid-8-calls",
-            "52.1 %",
-        ),
-        (("loss", 2, {"tolerance": 0.125, "digits": 1, "key": "k"}), "loss = 2.0 (checked to within 0.125)", "k", "2.0"),
-        (("drift", -0.0001, {"tolerance": 0.1}), "drift = 0.00 (checked to within 0.10)", "drift", "0.00"),
-        (("edits", 12345.6, {"tolerance": 300}), "edits = 12346 (checked to within 300)", "edits", "12346"),
-        (("valid", None, {"tolerance": 0.05}), "valid: not measured here", "valid", "not measured here"),
+        ("valid", within(0.05, 0.5212), "valid = 0.521 (checked to within 0.050)", "0.521"),
+        ("valid-8", within(5, 52.12, "%"), "valid-8 = 52.1 % (checked to within 5.0)", "52.1 %"),
+        ("loss", within(0.125, 2, digits=1), "loss = 2.0 (checked to within 0.125)", "2.0"),
+        ("drift", within(0.1, -0.0001), "drift = 0.00 (checked to within 0.10)", "0.00"),
+        ("edits", within(300, 12345.6), "edits = 12346 (checked to within 300)", "12346"),
+        ("valid", within(0.05), "valid: not measured here", "not measured here"),
+        ("calls", 32, "calls = 32", "32"),
+        ("law", "agreement", "law = agreement", "agreement"),
+        ("law", None, "law: not measured here", "not measured here"),
     ],
 )
-def test_a_measured_number_is_printed_with_its_tolerance_and_glued(capsys, glued, stated, line, key, prose):
-    name, value, options = stated
-    measured(name, value, **options)
+def test_a_number_is_printed_with_its_tolerance_and_glued(capsys, glued, key, number, line, prose):
+    numbers("", {key: number})
     assert capsys.readouterr().out == line + "\n"
     assert glued == {key: prose}
-
-
-def test_an_exact_value_is_printed_and_glued(capsys, glued):
-    exact("calls", 32)
-    exact("law", "agreement", unit="corpus", key="which")
-    exact("text", None)
-    assert capsys.readouterr().out == "calls = 32\nlaw = agreement corpus\ntext: not measured here\n"
-    assert glued == {"calls": "32", "which": "agreement corpus", "text": "not measured here"}
 
 
 def test_numbers_are_declared_by_name(capsys, glued):
@@ -91,35 +80,36 @@ def test_numbers_of_torch_and_numpy_are_numbers(capsys):
     import numpy as np
     import torch
 
-    measured("a", torch.tensor(0.25), tolerance=0.01)
-    measured("b", np.float32(0.25), tolerance=0.01)
+    numbers("", {"a": within(0.01, torch.tensor(0.25)), "b": within(0.01, np.float32(0.25))})
     assert capsys.readouterr().out == "a = 0.250 (checked to within 0.010)\nb = 0.250 (checked to within 0.010)\n"
 
 
 def test_outside_a_notebook_nothing_is_glued(capsys, monkeypatch):
     monkeypatch.setattr("myst_nb.glue", lambda *_, **__: pytest.fail("glued"))
-    measured("valid", 0.5, tolerance=0.1)
+    numbers("", {"valid": within(0.1, 0.5)})
     assert capsys.readouterr().out == "valid = 0.50 (checked to within 0.10)\n"
 
 
 @pytest.mark.parametrize("tolerance", [0, -0.1, float("nan"), float("inf")])
 def test_a_tolerance_is_above_zero_and_finite(tolerance):
     with pytest.raises(InputError, match="tolerance of 'valid'"):
-        measured("valid", 0.5, tolerance=tolerance)
+        numbers("", {"valid": within(tolerance, 0.5)})
 
 
-def test_what_is_no_statement_is_refused(capsys):
-    for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="'valid' is"):
-            measured("valid", value, tolerance=0.1)
-    with pytest.raises(ValueError, match="nan"):
-        exact("valid", float("nan"))
-    with pytest.raises(InputError, match="not one line"):
-        measured(" ", 1, tolerance=0.1)
-    with pytest.raises(InputError, match="several lines"):
-        exact("valid", "a\nb")
-    with pytest.raises(InputError, match="unit"):
-        measured("valid", 1, tolerance=0.1, unit="a = b")
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("valid", within(0.1, float("nan")), ValueError, "'valid' is nan"),
+        ("valid", within(0.1, float("inf")), ValueError, "'valid' is inf"),
+        ("valid", float("nan"), ValueError, "'valid' is nan"),
+        (" ", within(0.1, 1), InputError, "not one line"),
+        ("valid", "a\nb", InputError, "several lines"),
+        ("valid", within(0.1, 1, "a = b"), InputError, "unit"),
+    ],
+)
+def test_what_is_no_number_is_refused_before_anything_is_printed(capsys, name, value, error, message):
+    with pytest.raises(error, match=message):
+        numbers("", {"before": 1, name: value})
     assert capsys.readouterr().out == ""
 
 
@@ -174,7 +164,7 @@ def say(value: str, tolerance: str = "0.050") -> str:
 
 
 PRINTED = f"print({say('0.521')!r}, end='')"
-REAL = "from ardm.book.stated import measured\nmeasured('valid', 0.521, tolerance=0.05)"
+REAL = "from ardm.book.stated import numbers, within\nnumbers('', {'valid': within(0.05, 0.521)})"
 HTML = "from IPython.display import HTML, display\ndisplay(HTML('<b>2</b>'))"
 BOLD = {"text/html": "<b>3</b>", "text/plain": "<IPython.core.display.HTML object>"}
 

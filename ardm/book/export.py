@@ -118,6 +118,7 @@ def export_onnx(name: str, folder: Path = MODELS) -> list[Path]:
     if name in REPAIRING:
         gates["repair"] = load_gate(name, repairing=True, device=torch.device("cpu"))
     check_writable(folder / f"{name}.onnx")
+    made = {"command": f"ardm export {name}", "provenance": provenance()}  # of the commit as it is before anything is written
     paths = [denoiser_onnx(denoiser, folder / f"{name}.onnx")]
     paths += [gate_onnx(gate, recipe.length, recipe.width, folder / f"{name}-{kind}.onnx") for kind, gate in gates.items()]
     prior = {"alpha": gates["gate"].prior.alpha.item(), "delta": gates["gate"].prior.delta.item()}
@@ -132,7 +133,6 @@ def export_onnx(name: str, folder: Path = MODELS) -> list[Path]:
     if name in REPAIRING:
         world = world_of(recipe.corpus, recipe.length)
         told["law"] = _automaton(world.law)
-        made = {"command": f"ardm export {name}", "provenance": provenance()}
         more = {
             "-run": {**recorded_run(denoiser, gates["repair"]), **made},
             "-measured": {**measured(denoiser, gates, world), **made},

@@ -1,6 +1,6 @@
 """The numbers a notebook states: printed with the tolerance they hold to, handed to the prose, and compared later.
 
-A trained number differs a little from machine to machine. ``measured`` prints it beside its tolerance, and ``agree`` compares
+A trained number differs a little from machine to machine. ``within`` says by how much it may, and ``agree`` compares
 two such lines to within it. Everything else a notebook prints is compared exactly.
 """
 
@@ -18,7 +18,7 @@ from ardm.base.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GLUED", "agree", "cells", "exact", "measured", "numbers", "within"]
+__all__ = ["GLUED", "agree", "cells", "numbers", "within"]
 
 GLUED = "application/papermill.record/"  # the start of the MIME types under which glue stores what prose quotes
 ABSENT = "not measured here"
@@ -45,17 +45,20 @@ class within:  # a word of the sentence in which it stands
 def numbers(prefix: str, named: Mapping[str, Any]) -> None:
     """Hand numbers to the prose, each as ``PREFIX-NAME``, and print a line for each, by which a later run is compared.
 
-    Without a prefix (an empty one) the names alone are the keys.
-
-    A ``within`` is rounded and compared by its tolerance: ``where-valid = 52.1 % (checked to within 5.0)``. Whatever else is the
-    same everywhere: its text is shown, and compared, as it is. None: not measured here.
+    Without a prefix (an empty one) the names alone are the keys. A ``within`` is rounded and compared by its tolerance:
+    ``where-valid = 52.1 % (checked to within 5.0)``. Whatever else is the same everywhere: its text is shown, and compared, as it
+    is. None: not measured here. All are looked at before the first is printed; ``InputError`` for a name, unit or tolerance that
+    is none, ``ValueError`` for NaN and infinity.
     """
+    stated = {}
     for name, value in named.items():
         key = f"{prefix}-{name}" if prefix else name
-        if isinstance(value, within):
-            measured(key, value.value, tolerance=value.tolerance, unit=value.unit, digits=value.digits, key=key)
-        else:
-            exact(key, value, key=key)
+        if not key.strip() or "\n" in key:
+            raise InputError(f"the name {key!r} is not one line of text")
+        stated[key] = _measured(key, value) if isinstance(value, within) else (_exact(key, value), "")
+    for key, (shown, check) in stated.items():
+        print(f"{key} = {shown}{check}" if shown else f"{key}: {ABSENT}")
+        _glue(key, shown or ABSENT)
 
 
 def cells(table: pd.DataFrame, rows: Mapping[str, Any], columns: Mapping[str, tuple[str, within]]) -> dict[str, within]:
@@ -71,45 +74,31 @@ def cells(table: pd.DataFrame, rows: Mapping[str, Any], columns: Mapping[str, tu
     }
 
 
-def measured(
-    name: str, value: Any, *, tolerance: float, unit: str = "", digits: int | None = None, key: str | None = None
-) -> None:
-    """State a number that may differ by ``tolerance`` elsewhere, and glue it as ``key`` (default: the name as a slug).
-
-    Prints ``name = 0.521 nats (checked to within 0.050)`` and glues ``0.521 nats``. ``value``: a number, or None where it could
-    not be measured. ``digits``: decimals shown; by default two significant ones of the tolerance.
-    """
-    tolerance = float(tolerance)
-    if not 0 < tolerance < math.inf:
-        raise InputError(f"the tolerance of {name!r} is {tolerance:g}: it is a number above 0")
-    if digits is None:
-        digits = max(0, 1 - math.floor(math.log10(tolerance)))
-    if value is None:
-        return _state(name, "", unit, "", key)
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{name!r} is {number}: a measured number is finite")
-    _state(name, f"{round(number, digits) + 0.0:.{digits}f}", unit, f" (checked to within {_in_full(tolerance, digits)})", key)
-
-
-def exact(name: str, value: Any, *, unit: str = "", key: str | None = None) -> None:
-    """State a value that is the same everywhere, and glue it. Prints ``name = value``, which is compared exactly."""
+def _exact(key: str, value: Any) -> str:
+    """The text of a value that is the same everywhere; empty for None."""
     text = "" if value is None else str(value)
     if isinstance(value, float) and math.isnan(value):
-        raise ValueError(f"{name!r} is nan")
+        raise ValueError(f"{key!r} is nan")
     if "\n" in text:
-        raise InputError(f"the value of {name!r} has several lines: state one line")
-    _state(name, text, unit, "", key)
+        raise InputError(f"the value of {key!r} has several lines: state one line")
+    return text
 
 
-def _state(name: str, text: str, unit: str, check: str, key: str | None) -> None:
-    if not name.strip() or "\n" in name:
-        raise InputError(f"the name {name!r} is not one line of text")
-    if re.search(r"[=()\n]", unit):
-        raise InputError(f"the unit {unit!r} of {name!r} has one of = ( ) or a line break")
-    shown = f"{text} {unit}".strip() if text else ABSENT
-    print(f"{name} = {shown}{check}" if text else f"{name}: {ABSENT}")
-    _glue(key or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), shown)
+def _measured(key: str, it: within) -> tuple[str, str]:
+    """The rounded number with its unit, and what is printed behind it; nothing where it was not measured."""
+    tolerance = float(it.tolerance)
+    if not 0 < tolerance < math.inf:
+        raise InputError(f"the tolerance of {key!r} is {tolerance:g}: it is a number above 0")
+    if re.search(r"[=()\n]", it.unit):
+        raise InputError(f"the unit {it.unit!r} of {key!r} has one of = ( ) or a line break")
+    if it.value is None:
+        return "", ""
+    number = float(it.value)
+    if not math.isfinite(number):
+        raise ValueError(f"{key!r} is {number}: a measured number is finite")
+    digits = max(0, 1 - math.floor(math.log10(tolerance))) if it.digits is None else it.digits
+    shown = f"{round(number, digits) + 0.0:.{digits}f} {it.unit}".strip()
+    return shown, f" (checked to within {_in_full(tolerance, digits)})"
 
 
 def _in_full(tolerance: float, digits: int) -> str:

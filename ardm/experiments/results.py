@@ -22,6 +22,7 @@ from ardm.base.errors import InputError, check_choice
 from ardm.base.resources import RESULTS
 from ardm.experiments import ablations
 from ardm.experiments.cells import REAL, Played, Settings
+from ardm.experiments.columns import write_package
 from ardm.experiments.profiles import PROFILES
 from ardm.experiments.statistics import Interval, mean_over_trainings, paired_difference, share
 from ardm.method.rules import choose
@@ -115,7 +116,8 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     """Take the tables that an experiment left in ``folder`` as the published ones of this name; returns where they now lie.
 
     ``name``: ``arena``, ``final``, ``scale`` or ``ablations``. ``InputError`` when they are not of today's code, not whole, or not
-    those of their profile: nothing is taken over then. The JSON keeps the SHA-256 of the tables, which :func:`read` compares.
+    those of their profile: nothing is taken over then. The JSON keeps the SHA-256 of the tables, which :func:`read` compares; the
+    data package (:mod:`ardm.experiments.columns`) is written anew.
     """
     check_choice("name", name, ("arena", "final", "scale", "ablations"))
     made_as = "ablations" if name == "ablations" else "arena"
@@ -132,7 +134,7 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     texts[f"{name}.json"] = json.dumps(told | {"sha256": sums}, indent=1) + "\n"
     for copy, text in texts.items():
         write_whole(into / copy, text)
-    return [into / copy for copy in copies]
+    return [*(into / copy for copy in copies), write_package(into)]
 
 
 def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
