@@ -47,8 +47,7 @@ def by_hand(law):
 
 
 def test_each_overwrite_of_a_run_by_hand(law, by_hand):
-    """At step 1 ``dark`` becomes ``quiet`` and the wrong ``crow`` is hidden; at 3 ``crows`` is, and
-    turns into ``saws``; ``rest`` stays.
+    """At step 1 ``dark`` becomes ``quiet``, the wrong ``crow`` is hidden; at 3 ``crows``, to become ``saws``; ``rest`` stays.
 
     Filling a mask overwrites nothing. The wrong tokens in sight before the steps: crow at the first, saws at the last.
     """
