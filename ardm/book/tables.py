@@ -110,7 +110,9 @@ def _head(label: Any) -> str:
 def _cell(cell: tuple[str, str, bool]) -> str:
     value, interval, marked = cell
     value = f"<strong>{escape(value)}</strong>" if marked else escape(value)
-    return f"<td>{value} <small>{escape(interval)}</small></td>" if interval else f"<td>{value}</td>"
+    return (
+        f'<td>{value} <small style="white-space: nowrap">{escape(interval)}</small></td>' if interval else f"<td>{value}</td>"
+    )
 
 
 def _parts(cell: Any, digits: int, signed: bool) -> tuple[str, str]:
