@@ -246,7 +246,8 @@ def _survey(visit: Visit, name: str) -> Survey:
 
 def grave(page, but: list[list[str]]) -> list[str]:
     """What axe-core finds, ``but`` in some parts, that is serious or worse: the rule, and the first element."""
-    violations = Axe().run(page, context={"exclude": but}).response["violations"]
+    options = {"preload": False}  # it would fetch style sheets again, some from where they are not
+    violations = Axe().run(page, context={"exclude": but}, options=options).response["violations"]
     return [
         f"{found['id']} ({len(found['nodes'])}): {found['nodes'][0]['html'][:160]}"
         for found in violations
