@@ -25,6 +25,8 @@ class Reader:
         """A link of the text or of the contents at the side."""
         self.click(self.page.get_by_role("link", name=words).first)
         self.page.wait_for_load_state()
+        self.page.evaluate("() => [...document.images].forEach(image => { image.loading = 'eager'; })")
+        self.page.wait_for_function("() => [...document.images].every(image => image.complete)")  # none is left half loaded
 
     def choose(self, label: str, option: str) -> None:
         self.page.get_by_label(label).select_option(option)
