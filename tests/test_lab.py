@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_pages import FLAGS, REQUIRED
+from test_pages import chromium
 from test_widgets import WEIGHTS, in_python
 
 from ardm.method.prior import forced_overwrites
@@ -69,15 +68,11 @@ frontier_explorer(pd.DataFrame({ROWS!r}), {{"b": "#000"}}, quality, id="frontier
 READY = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
-def skip(reason: str) -> None:
-    (pytest.fail if REQUIRED else pytest.skip)(f"LAB NOT CHECKED: {reason}")
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a JupyterLab of its own, in which one notebook with the explorers lies."""
     if importlib.util.find_spec("jupyterlab") is None:
-        skip("jupyterlab is not installed: run make test PROFILE=lab")
+        pytest.skip("LAB NOT CHECKED: jupyterlab is not installed: run make test PROFILE=lab")
     home = tmp_path_factory.mktemp("lab")
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(code.strip()) for code in CELLS.values()],
@@ -128,14 +123,10 @@ def waited(address: str, token: str, server: subprocess.Popen, log: Path) -> str
 @pytest.fixture(scope="module")
 def page(lab: str) -> Iterator:
     """The notebook in JupyterLab, all cells run as its menu does it."""
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import sync_playwright
 
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        except Error as error:
-            skip(f"no Chromium could be started (install the package chromium): {error.message.splitlines()[0]}")
+        browser = chromium(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 3000})  # all cells in sight: others are not drawn
         page.set_default_timeout(240_000)  # a busy machine is no failure
         page.goto(lab)

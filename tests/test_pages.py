@@ -74,18 +74,25 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
+def chromium(playwright):
+    """The system's Chromium, else Playwright's own."""
+    from playwright.sync_api import Error
+
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    try:
+        return playwright.chromium.launch(executable_path=found, args=FLAGS)
+    except Error as error:
+        skip(f"no Chromium could be started (install the package chromium): {error.message.splitlines()[0]}")
+
+
 @pytest.fixture(scope="module")
 def browser(address: str) -> Iterator:
     try:
-        from playwright.sync_api import Error, sync_playwright
+        from playwright.sync_api import sync_playwright
     except ImportError:
         skip("playwright is not installed: run make test")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        except Error as error:
-            skip(f"no Chromium could be started (install the package chromium): {error.message.splitlines()[0]}")
+        browser = chromium(playwright)
         yield browser
         browser.close()
 
