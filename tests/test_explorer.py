@@ -62,6 +62,7 @@ def test_it_sorts_finds_and_keeps_its_view_in_the_address(browser, address):  # 
         page.get_by_label("Rule", exact=True).fill("wiNo")
         assert page.locator("#explorer tbody").inner_text().strip() == "No rule fits."
         page.get_by_label("Rule", exact=True).fill("ratio")
+        page.wait_for_url("**find=ratio**")  # page.url is told of a new address, a moment later
         there = page.url
         assert visit.faults == []
     with Visit(browser, there, viewport=PHONE) as visit:  # a reader who was sent the address
