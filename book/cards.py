@@ -14,8 +14,9 @@ from safetensors import safe_open
 
 from ardm.base.resources import MODELS, REGISTRY, RESULTS
 from ardm.experiments.columns import package
+from ardm.experiments.doubts import doubts
 from ardm.experiments.published import PUBLISHED, published_files
-from ardm.experiments.results import facts
+from ardm.experiments.results import facts, read
 from ardm.experiments.store import facts_of
 
 MODEL_PAGE, TABLE_PAGE = "book/models", "book/tables"  # as in _toc.yml
@@ -231,7 +232,16 @@ def _table(one: Mapping[str, Any], folder: Path) -> list[str]:
         "| Column | Meaning | Type, unit |",
         "|---|---|---|",
         *(f"| `{f['name']}` | {f['description']} | {_unit(f)} |" for f in one["schema"]["fields"]),
+        *_doubts(name, folder),
     ]
+
+
+def _doubts(name: str, folder: Path) -> list[str]:
+    """What a table of matches should be doubted for, folded."""
+    told = doubts(read(name, folder)) if name in ("arena", "final", "scale") else []
+    if not told:
+        return []
+    return ["", ":::{admonition} What to doubt in it", ":class: dropdown", *(f"- {one}." for one in told), ":::"]
 
 
 def _unit(field: Mapping[str, Any]) -> str:
