@@ -49,8 +49,8 @@ __all__ = [
     "plays",
 ]
 
-TUNING = 10_000
-"""Added to a training seed: the seed of the texts that knobs are chosen on."""
+TUNING, CLOSER = 10_000, 15_000
+"""Added to a training seed: the seeds of the texts that knobs are chosen on, and of those on which the best are tried again."""
 
 CHALLENGERS = (
     *("own ratio hide", "repair hide"),
@@ -221,6 +221,7 @@ class Search(Played):
     rule: str
     nfe: int
     tuners: tuple[tuple[Training, int, int], ...]
+    closer: tuple[tuple[Training, int, int], ...] = ()  # on which the best third of each stage is tried too
 
     def __str__(self) -> str:
         return f"the search for {self.rule} on {self.task.name}, {self.nfe} calls"
@@ -232,8 +233,9 @@ class Search(Played):
     @cached_property
     def made(self) -> dict[str, Any]:
         entry = entries()[self.rule]
-        tuners = [[training.keys, seed, count] for training, seed, count in self.tuners]
-        return {**_made(self.task, entry), "stages": entry.stages, "nfe": self.nfe, "tuners": tuners}
+        groups = {"tuners": self.tuners, "closer": self.closer}
+        named = {name: [[training.keys, *how] for training, *how in group] for name, group in groups.items()}
+        return {**_made(self.task, entry), "stages": entry.stages, "nfe": self.nfe, **named}
 
     @property
     def needs(self) -> list[Training]:
@@ -241,8 +243,8 @@ class Search(Played):
 
     def run(self, models: Models) -> dict[str, Any]:
         """The ``best`` knobs and all that were ``tried``."""
-        tuners = [Tuner(training.parts(models), seed, count) for training, seed, count in self.tuners]
-        return search(self.task, entries()[self.rule], tuners, nfe=self.nfe)
+        tuners, closer = ([Tuner(training.parts(models), *how) for training, *how in g] for g in (self.tuners, self.closer))
+        return search(self.task, entries()[self.rule], tuners, nfe=self.nfe, closer=closer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +259,7 @@ class Settings:
     seeds: int = 5  # trainings
     count: int = 120  # texts a cell
     tuning: int = 60  # texts a setting is tried on; 0 plays the defaults
+    closer: int = 0  # more texts, on which the best third of the settings of a stage is tried too
     denoiser_steps: int | None = None
     gate_steps: int | None = None
     texts_from: int = 0  # added to the seed of the texts that are played: others than those of another table
@@ -265,11 +268,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         at_least_one(self, "seeds", "count")
-        if self.tuning < 0:
-            raise InputError(f"tuning={self.tuning}: a number of texts, at least 0")
-        if self.seeds > TUNING:
-            raise InputError(f"seeds={self.seeds}: it is at most {TUNING}")
-        if abs(self.texts_from - TUNING) < self.seeds:
+        for name in ("tuning", "closer"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}={getattr(self, name)}: a number of texts, at least 0")
+        if self.seeds > CLOSER - TUNING:
+            raise InputError(f"seeds={self.seeds}: it is at most {CLOSER - TUNING}")
+        if any(abs(self.texts_from - chosen_on) < self.seeds for chosen_on in (TUNING, CLOSER)):
             raise InputError(f"texts_from={self.texts_from}: the texts would be those that knobs are chosen on")
         for name in self.tasks or ():
             if name not in TASKS:
@@ -286,9 +290,9 @@ class Settings:
             raise InputError("these settings are of another version of the code: start anew")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
-    def texts(self, task: Task, *, tuning: bool = False) -> int:
-        """Texts a cell of the task, or those that a setting is tried on."""
-        return math.ceil(task.portion * (self.tuning if tuning else self.count))
+    def texts(self, task: Task, count: int | None = None) -> int:
+        """Texts a cell of the task; or so many as are played of ``count`` on it."""
+        return math.ceil(task.portion * (self.count if count is None else count))
 
     def recipe(self, task: Task, seed: int, *, causal: bool = False) -> DenoiserRecipe:
         """The recipe of the denoiser, or of its causal twin, of a training seed."""
@@ -328,10 +332,19 @@ class Settings:
         if not self.tuning or not tuned.stages:
             return None
         seeds = range(self.seeds if self.tune_all and not task.one_denoiser else 1)
-        each, more = divmod(self.texts(task, tuning=True), len(seeds))
-        shares = {seed: each + (seed < more) for seed in seeds}
-        tuners = tuple((self.training(task, tuned, seed), TUNING + seed, count) for seed, count in shares.items() if count)
-        return Search(task=task, rule=tuned.name, nfe=min(nfe, self.tuned_up_to), tuners=tuners)
+
+        def tuners(texts: int, first: int) -> tuple[tuple[Training, int, int], ...]:
+            each, more = divmod(texts, len(seeds))
+            shares = {seed: each + (seed < more) for seed in seeds}
+            return tuple((self.training(task, tuned, seed), first + seed, count) for seed, count in shares.items() if count)
+
+        return Search(
+            task=task,
+            rule=tuned.name,
+            nfe=min(nfe, self.tuned_up_to),
+            tuners=tuners(self.texts(task, self.tuning), TUNING),
+            closer=tuners(self.texts(task, self.closer), CLOSER),
+        )
 
     def cell(self, task: Task, entry: Entry, *, nfe: int, seed: int, knobs: Mapping[str, Any]) -> Cell:
         """The cell of one training seed, with these knobs."""

@@ -6,6 +6,7 @@ What a cell of the arena says depends on this file, on that of the task and on t
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,35 +69,50 @@ def outcome(task: Task, denoiser: Denoiser, rule: Rule, start: Start, *, nfe: in
     }
 
 
-def search(task: Task, entry: Entry, tuners: Sequence[Tuner], *, nfe: int) -> dict[str, Any]:
+def search(task: Task, entry: Entry, tuners: Sequence[Tuner], *, nfe: int, closer: Sequence[Tuner] = ()) -> dict[str, Any]:
     """The ``best`` knobs, and what every setting ``tried`` was worth: means over the texts of all tuners.
 
     Stage by stage, each with the best of those before: the lowest ``loss``, and of equals the first, so that a default stays.
+    With ``closer`` the best third of each stage meets the texts of these tuners too and one of it is taken, by the mean over all
+    texts; and the settings of the first stage are tried once more, now with what the later ones chose.
     """
-    starts = [task.start(t.count, seed=t.seed, denoiser=t.parts.denoiser, device=t.parts.device) for t in tuners]
-    tried: list[dict[str, Any]] = []
+    at_first, then = ([(t, _start(task, t)) for t in group] for group in (tuners, closer))
+    stages = (*entry.stages, *entry.stages[:1]) if closer and len(entry.stages) > 1 else entry.stages
+    met: dict[str, list[tuple[int, Row]]] = {}  # by knobs: what was played with them
     best: dict[str, Any] = {}
-    for stage in entry.stages:
-        rows = []
-        for choice in stage:
-            knobs = {**best, **choice}
-            played = []
-            for tuner, start in zip(tuners, starts, strict=True):
-                rule = entry.make(tuner.parts.gate, start.wrong, **knobs)
-                played.append(outcome(task, tuner.parts.denoiser, rule, start, nfe=nfe, seed=tuner.seed))
-            rows.append({"knobs": json.dumps(knobs), **_pooled(played, tuners)})
-        best = json.loads(min(rows, key=_loss)["knobs"])
-        tried += rows
-    return {"best": best, "tried": tried}
+    for stage in stages:
+        names = [json.dumps({**best, **choice}) for choice in stage]
+        for name in (name for name in names if name not in met):
+            met[name] = _tried(task, entry, json.loads(name), at_first, nfe=nfe)
+        if closer:
+            names = sorted(names, key=lambda name: _loss(met[name]))[: math.ceil(len(names) / 3)]
+            for name in (name for name in names if len(met[name]) == len(at_first)):
+                met[name] += _tried(task, entry, json.loads(name), then, nfe=nfe)
+        best = json.loads(min(names, key=lambda name: _loss(met[name])))
+    return {"best": best, "tried": [{"knobs": name, **_pooled(played)} for name, played in met.items()]}
 
 
-def _loss(row: Mapping[str, Any]) -> float:
-    return row["loss"]
+def _loss(played: Sequence[tuple[int, Row]]) -> float:
+    return _pooled(played)["loss"]
 
 
-def _pooled(rows: Sequence[Row], tuners: Sequence[Tuner]) -> dict[str, float]:
-    """The means of some columns, each tuner weighed by its texts, and how many texts there are."""
-    count = sum(tuner.count for tuner in tuners)
+def _start(task: Task, tuner: Tuner) -> Start:
+    return task.start(tuner.count, seed=tuner.seed, denoiser=tuner.parts.denoiser, device=tuner.parts.device)
+
+
+def _tried(
+    task: Task, entry: Entry, knobs: Mapping[str, Any], group: Sequence[tuple[Tuner, Start]], *, nfe: int
+) -> list[tuple[int, Row]]:
+    """How the rule with these knobs does for each tuner: of how many texts, and their row."""
+    found = []
+    for tuner, start in group:
+        rule = entry.make(tuner.parts.gate, start.wrong, **knobs)
+        found.append((tuner.count, outcome(task, tuner.parts.denoiser, rule, start, nfe=nfe, seed=tuner.seed)))
+    return found
+
+
+def _pooled(played: Sequence[tuple[int, Row]]) -> dict[str, float]:
+    """The means of some columns, each row weighed by its texts, and how many texts there are."""
+    count = sum(texts for texts, _ in played)
     names = ("loss", "quality", "overwrites", "seconds")
-    means = {name: sum(row[name] * t.count for row, t in zip(rows, tuners, strict=True)) / count for name in names}
-    return {"count": count, **means}
+    return {"count": count, **{name: sum(row[name] * texts for texts, row in played) / count for name in names}}

@@ -30,6 +30,7 @@ PROFILES = {
         nfe=(8, 16),
         count=320,
         tuning=240,
+        closer=480,
         tune_all=True,
         texts_from=20_000,
     ),

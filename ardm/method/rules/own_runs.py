@@ -8,7 +8,7 @@ from ardm.method.rules.by_gate import hide_by_gate
 
 __all__: list[str] = []
 
-SUSPECTS = grid(how=("threshold",), threshold=(0.3, 0.2, 0.4, 0.5), budget=(4, 16))
+SUSPECTS = grid(how=("threshold",), threshold=(0.3, 0.2, 0.4, 0.5, 0.6), budget=(4, 16))
 
 ENTRIES = tuple(
     Entry(

@@ -58,7 +58,7 @@ ENTRIES = (
         source="arXiv:2604.18738",
         group="field",
         rule=TokenToMask,
-        knobs=grid(threshold=(0.3, 0.02, 0.08, 0.15, 0.5, 0.7, 0.8, 0.9, 0.95)),
+        knobs=grid(threshold=(0.3, 0.02, 0.08, 0.15, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)),
         scheduled=True,
         long=True,
         colour=SKY,
@@ -69,7 +69,7 @@ ENTRIES = (
         source="arXiv:2604.18738",
         group="field",
         rule=partial(TokenToMask, by="logit_diff"),
-        knobs=grid(threshold=(0.3, 0.1, 0.5)),
+        knobs=grid(threshold=(0.3, 0.03, 0.1, 0.5)),
         scheduled=True,
     ),
 )

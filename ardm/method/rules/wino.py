@@ -51,7 +51,7 @@ ENTRIES = (
         source="arXiv:2507.18578",
         group="field",
         rule=WideInNarrowOut,
-        knobs=grid(write_above=(0.6, 0.3, 0.8), hide_below=(0.9, 0.7, 0.5, 0.2)),
+        knobs=grid(write_above=(0.6, 0.3, 0.8), hide_below=(0.9, 0.97, 0.7, 0.5, 0.2)),
         long=True,
         colour=SKY,
         mark="X",
