@@ -17,6 +17,8 @@ from ardm.base.errors import InputError
 
 __all__ = ["HELD_OUT", "Chance", "generator", "philox", "seed_everything"]
 
+WORD = 0xFFFFFFFF
+
 HELD_OUT = "held out"
 """The stream of texts that no training draws from."""
 
@@ -31,9 +33,21 @@ def seed_everything(seed: int) -> None:
 
 
 def _sequence(seed: int, stream: str) -> np.random.SeedSequence:
+    return np.random.SeedSequence(_words(seed, stream))
+
+
+def _words(seed: int, stream: str) -> list[int]:
+    """The 32-bit words that a seed and the name of a stream are hashed as: no two pairs have the same ones.
+
+    A seed below 2^32 is one word, and the bytes of the name follow, a word each. A larger one is n words, the lowest first, and
+    2^32 - n stands as the second, where no byte can be: it says how many of those that follow belong to the seed.
+    """
     if seed < 0:
         raise InputError(f"seed={seed}: it is at least 0")
-    return np.random.SeedSequence([seed, *stream.encode()])
+    if "\0" in stream:  # the hash takes words that are 0 at the end for none
+        raise InputError(f"stream={stream!r}: its name holds a NUL character; leave it out")
+    low, *high = (seed >> shift & WORD for shift in range(0, max(1, seed.bit_length()), 32))
+    return [low, *([2**32 - 1 - len(high), *high] if high else ()), *stream.encode()]
 
 
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -55,7 +69,6 @@ def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> tor
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
-WORD = 0xFFFFFFFF
 
 
 def _product(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from ardm.base import fingerprint
-from ardm.base.atomic import check_writable, whole
+from ardm.base.atomic import check_writable
 from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
+from ardm.base.weights import read_facts, read_weights, write_weights
 from ardm.method.denoiser import Transformer
 from ardm.method.gate import OverwriteGate
 from ardm.method.gate_recipe import GateRecipe
@@ -105,7 +104,7 @@ class Store:
 
     def file(self, made: Made) -> Path:
         """Where the model lies, or is going to lie."""
-        known = (path for path in self.also if path.is_file() and _facts(path).get("key") == made.key)
+        known = (path for path in self.also if path.is_file() and read_facts(path).get("key") == made.key)
         return next(known, self.folder / f"{made.key}.safetensors")
 
     def make_denoiser(self, recipe: DenoiserRecipe, path: Path) -> None:
@@ -147,28 +146,19 @@ def _anywhere(repaired: Repaired) -> Repaired:
 
 def _save(model: nn.Module, path: Path, made: Made, facts: dict[str, Any], began: float) -> None:
     facts |= {"key": made.key, **asdict(made), "seconds": round(time.perf_counter() - began, 1), "provenance": provenance()}
-    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    with whole(path) as part:
-        save_file(weights, part, metadata={"ardm": json.dumps(facts)})
+    write_weights(path, model.state_dict(), facts)
 
 
 def facts_of(path: Path) -> dict[str, Any]:
     """What a model's file says of itself: key, recipe, code, data, versions, losses, seconds, provenance."""
     sys.audit("ardm.read", str(path))  # which nobody would hear of otherwise: the library opens files unseen
-    return _facts(path)
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["ardm"])
-    except (SafetensorError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path.name} is not a whole model ({error}): remove it, and make it again") from error
+    return read_facts(path)
 
 
 def _read(kind: str, recipe: DenoiserRecipe | GateOf, path: Path) -> tuple[dict, dict]:
     """The facts and weights of a file, which must be those of the recipe."""
-    facts = facts_of(path)
+    sys.audit("ardm.read", str(path))
+    facts, weights = read_weights(path)
     if facts.get("kind") != kind:
         raise InputError(
             f"{path.name} holds a {facts.get('kind', 'model of another version')}, not a {kind}: name another file"
@@ -179,8 +169,7 @@ def _read(kind: str, recipe: DenoiserRecipe | GateOf, path: Path) -> tuple[dict,
         raise InputError(
             f"{path.name} was made with {name}={held.get(name)!r}, not {asked.get(name)!r}: ask for the recipe it has, or remove it"
         )
-    with safe_open(path, framework="pt") as file:
-        return facts, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+    return facts, weights
 
 
 def read_denoiser(recipe: DenoiserRecipe, path: Path, device: torch.device) -> Transformer:
