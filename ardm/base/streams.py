@@ -7,6 +7,7 @@ different purposes, and training texts never come from the numbers of held-out o
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor
 from ardm.base.devices import widest
 from ardm.base.errors import InputError
 
-__all__ = ["HELD_OUT", "Chance", "generator", "philox", "seed_everything"]
+__all__ = ["HELD_OUT", "WORD", "Chance", "Lots", "generator", "lots", "philox", "seed_everything"]
 
 WORD = 0xFFFFFFFF
+"""The largest number of 32 bits."""
 
 HELD_OUT = "held out"
 """The stream of texts that no training draws from."""
@@ -64,6 +66,30 @@ def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> tor
     state[8:24].view(np.int32)[:] = (1, 1, 0, 0)  # one number is left, so that the first call makes 624 new ones
     state[24 : 24 + 8 * 624].view(np.uint64)[:] = np.random.MT19937(sequence).state["state"]["key"]
     return made.set_state(torch.from_numpy(state))
+
+
+@dataclass(frozen=True)
+class Lots:
+    """Some rows of a batch, and the generator that all rows are drawn from: whoever computes a row, its numbers are the same."""
+
+    generator: torch.Generator
+    first: int = 0
+    count: int | None = None  # None: as many rows as there are
+    of: int | None = None  # rows of the whole batch
+
+    def own(self, x: Tensor) -> Tensor:
+        """These rows of the whole batch."""
+        return x if self.count is None else x[self.first : self.first + self.count]
+
+    def uniform(self, rows: int, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """``[rows, *shape]`` numbers in [0, 1) on the CPU for these rows, of those drawn for all."""
+        every = rows if self.of is None else self.of
+        return self.own(torch.rand(every, *shape, generator=self.generator, dtype=dtype))
+
+
+def lots(rng: torch.Generator | Lots) -> Lots:
+    """The numbers of all rows where a generator is given."""
+    return rng if isinstance(rng, Lots) else Lots(rng)
 
 
 ROUNDS = 10
