@@ -1,7 +1,8 @@
 """A teacher that needs no law: what the denoiser itself changes in a text when it takes its time.
 
 Minimal repair asks who knows the right texts. Here the frozen denoiser repairs the text in several long runs: a token is as wrong
-as often as it ends changed. Of two tokens that contradict each other each run changes one, by lot, so that each counts one half.
+as often as it ends changed. Of two tokens that contradict each other each run changes one, by lot: so each counts as much as it is
+likely to be the wrong one, of equals one half.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class CarefulRepair(ScheduledRule):
     proportion to 1 - q (the largest of log(1 - q) plus Gumbel noise): the likely culprit first, and of equals each as often.
     """
 
-    threshold: float = 0.7
+    threshold: float = 0.8
     at_once: int = 1
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class Diverged(InputError):
     """A loss that is not finite: no step after it means anything."""
 
 
+@runtime_checkable
 class Training(Protocol):
     """What is trained: its parameters, and how a step's loss is made."""
 
