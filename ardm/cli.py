@@ -283,20 +283,26 @@ def record(*notebooks: str, copies: Annotated[Path | None, Parameter("--from", c
 
 @app.command
 def train(name: str, /, *, out: Folder | None = None) -> None:
-    """Train a published denoiser or its gate again.
+    """Train a published denoiser or its gate again. Stopped, it goes on by the same command; under torchrun devices share the work.
 
     Args:
         name: agreement, tinyshakespeare, text8, sudoku9 or toy; NAME-gate for its gate; toy-repair for one taught by minimal repair
         out: folder of the weights (default: ardm/data/models)
     """
     from ardm.base.devices import pick_device  # torch takes a second: only where it is needed
+    from ardm.base.processes import leads, processes
     from ardm.base.resources import MODELS
     from ardm.experiments.published import check_name, publish
 
     check_name(name, gates=True)
-    _tell(missing())
-    _tell(f"training {name} on {pick_device()}")
-    print(publish(name, out or library.here(MODELS)))
+    device = pick_device()
+    crew = processes(device.type)
+    if leads():
+        _tell(missing())
+        _tell(f"training {name} on {device}" + f", {crew.count} processes" * (crew.count > 1))
+    made = publish(name, out or library.here(MODELS), device=device)
+    if leads():
+        print(made)
 
 
 class Reading(TypedDict, total=False):

@@ -294,10 +294,12 @@ READING = (
     "corruption",
     "losses",
     "optimise",
+    "training",
     "train_denoiser",
     "labels",
     "gate_recipe",
     "states",
+    "lessons",
     "train_gate",
 )
 """Modules of the method in an order in which each needs only those before it."""

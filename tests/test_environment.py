@@ -22,7 +22,7 @@ LOCK = [line for line in (ROOT / "requirements.lock").read_text().splitlines() i
 # What conda gives and pip does not: the interpreter, and tools that pyproject.toml cannot name.
 CONDA_ONLY = {"python", "pip", "make", "git", "nodejs"}
 # Extras that no reader of the book needs.
-NOT_FOR_READERS = {"dev", "slurm", "kubernetes"}  # who has a cluster adds its extra
+NOT_FOR_READERS = {"dev", "slurm", "kubernetes", "scale"}  # who has a cluster adds its extra
 
 
 def direct() -> list[Requirement]:

@@ -118,6 +118,19 @@ def test_any_other_edit_changes_it(house, name, old, new):
     assert house(name, old, new) != house()
 
 
+def test_code_on_the_line_on_which_a_docstring_ends_is_code(house):
+    """A column counts bytes, and a docstring may hold letters that take two."""
+    told = {
+        (doc, height): house("base.py", "HEIGHT = 3\n", f'"""{doc}"""; HEIGHT = {height}  # metres\n')
+        for doc in ("The height", "Die Höhe,\nin Metern")
+        for height in (3, 4)
+    }
+    (one, other), (german, changed) = (list(told.values())[i : i + 2] for i in (0, 2))
+    assert one == german and other == changed and one != other
+    before, after = (house("base.py", "HEIGHT = 3\n", f'HEIGHT = 3; "The height"; WIDTH = {width}\n') for width in (1, 2))
+    assert before != after
+
+
 def test_a_module_that_is_not_there_is_named(house):
     with pytest.raises(InputError, match=r"there is no module 'house\.attic': name one of the package house"):
         fingerprint.modules_of("house.attic")

@@ -12,6 +12,7 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreT
 from ardm.adapters.gates import TokenTexts, checksum, fill, load_gate, save_gate
 from ardm.adapters.masked_lm import MaskedLanguageModel, load
 from ardm.base.errors import InputError
+from ardm.base.weights import write_weights
 from ardm.cli import main
 from ardm.method.gate_recipe import RECOMMENDED
 from ardm.method.rules import HideThenRefill, OneWay
@@ -96,8 +97,11 @@ def test_a_gate_comes_back_as_it_was_saved(framed, tmp_path):
     back = load_gate(tmp_path / "g.safetensors", denoiser)
     assert all(torch.equal(value, back.state_dict()[name]) for name, value in gate.state_dict().items())
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "g.safetensors").read_bytes()[:200])
-    with pytest.raises(InputError, match="is not a gate of `ardm train-gate`"):
+    with pytest.raises(InputError, match=r"^cut\.safetensors is not a whole model \(.*\): remove it, and make it again$"):
         load_gate(tmp_path / "cut.safetensors", denoiser)
+    write_weights(tmp_path / "other.safetensors", gate.state_dict(), {"recipe": {"head": {}}})
+    with pytest.raises(InputError, match="is not a gate of `ardm train-gate`"):
+        load_gate(tmp_path / "other.safetensors", denoiser)
 
 
 def test_the_checksum_is_of_the_weights(framed):

@@ -15,12 +15,18 @@ def still(model: nn.Module) -> torch.Tensor:
     return sum(parameter.sum() for parameter in model.parameters()) * 0.0
 
 
+def descend(optimiser: Optimiser, loss: torch.Tensor) -> None:
+    loss.backward()
+    optimiser.descend()
+
+
 @pytest.mark.parametrize("head", [LearnedHead, AttentiveHead])
 def test_only_matrices_decay_and_by_the_rate_times_the_decay(head):
     """Without a gradient AdamW multiplies a matrix by 1 - rate * decay; biases, norms and the prior's two numbers stay."""
     gate = OverwriteGate(head(4, width=8))
     before = {name: value.detach().clone() for name, value in gate.named_parameters()}
-    Optimiser(gate, RATE, steps=10, decay=DECAY).descend(still(gate))  # 10 steps: the warm-up is over at once
+    optimiser = Optimiser(gate, RATE, steps=10, decay=DECAY)  # 10 steps: the warm-up is over at once
+    descend(optimiser, still(gate))
     kinds = set()
     for name, value in gate.named_parameters():
         is_matrix = value.dim() == 2
@@ -36,7 +42,7 @@ def test_frozen_parameters_are_left_alone():
     gate.prior.requires_grad_(False)
     optimiser = Optimiser(gate, RATE, steps=10)
     assert len(optimiser.parameters) == len(list(gate.parameters())) - 2
-    optimiser.descend(sum(parameter.sum() for parameter in gate.head.parameters()))
+    descend(optimiser, sum(parameter.sum() for parameter in gate.head.parameters()))
     assert (gate.prior.alpha.item(), gate.prior.delta.item()) == (pytest.approx(1.25), 0.0)
 
 
@@ -47,7 +53,7 @@ def test_the_rate_warms_up_and_falls_to_a_twentieth():
     moved = []
     for _ in range(200):
         before = weight.weight.item()
-        optimiser.descend(weight.weight.sum())
+        descend(optimiser, weight.weight.sum())
         moved.append(before - weight.weight.item())
     expected = [RATE * min((k + 1) / 20, 1 - 0.95 * k / 200) for k in range(200)]
     assert moved == pytest.approx(expected, rel=2e-3)
@@ -59,5 +65,15 @@ def test_a_gradient_is_cut_to_norm_1():
     for size, expected in ((30.0, 1.0), (0.3, 0.3)):
         weight = nn.Linear(1, 1, bias=False)
         optimiser = Optimiser(weight, RATE, steps=10)
-        optimiser.descend(size * weight.weight.sum())
+        descend(optimiser, size * weight.weight.sum())
         assert optimiser.adam.state[weight.weight]["exp_avg"].item() == pytest.approx(0.1 * expected, rel=1e-4)
+
+
+def test_gradients_add_up_until_a_step_is_made_and_then_there_are_none():
+    weight = nn.Linear(1, 1, bias=False)
+    optimiser = Optimiser(weight, RATE, steps=10)
+    for part in (0.1, 0.2):
+        (part * weight.weight.sum()).backward()
+    optimiser.descend()
+    assert optimiser.adam.state[weight.weight]["exp_avg"].item() == pytest.approx(0.1 * 0.3, rel=1e-5)
+    assert weight.weight.grad is None

@@ -220,7 +220,7 @@ def test_what_is_interrupted_leaves_nothing_and_is_made_the_next_time(store, tmp
         if where == "training":
             patch.setattr("ardm.method.train_denoiser.denoising_loss", halt)
         else:
-            patch.setattr(stores, "save_file", half)
+            patch.setattr("ardm.base.weights.save_file", half)
         with pytest.raises(trouble):
             store.denoiser(SMALL)
     assert list(tmp_path.iterdir()) == []

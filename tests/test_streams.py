@@ -55,16 +55,34 @@ def test_philox_is_that_of_whole_numbers_on_any_counter():
         assert words(counter, key) == by_hand(counter, key)
 
 
-@pytest.mark.parametrize(("seed", "stream"), [(0, "texts"), (3, "held out"), (2**32 + 3, "texts"), (2**70, "é")])
-def test_a_generator_has_the_state_that_numpy_makes_of_the_seed_sequence(seed, stream):
+KNOWN = [
+    (0, "texts", [0, *b"texts"]),
+    (2**32 - 1, "held out", [2**32 - 1, *b"held out"]),
+    (2**32 + 3, "texts", [3, 2**32 - 2, 1, *b"texts"]),  # two words: the seed modulo 2^32, that there are two, the other
+    (2**70, "é", [0, 2**32 - 3, 0, 64, 0xC3, 0xA9]),
+]
+
+
+@pytest.mark.parametrize(("seed", "stream", "entropy"), KNOWN)
+def test_a_generator_has_the_state_that_numpy_makes_of_the_seed_sequence(seed, stream, entropy):
     """Its float32 numbers are the low 24 bits of numpy's Mersenne Twister, read from the first word of a fresh block."""
-    twister = np.random.MT19937(np.random.SeedSequence([seed, *stream.encode()]))
+    twister = np.random.MT19937(np.random.SeedSequence(entropy))
     state = twister.state
     state["state"]["pos"] = 624
     twister.state = state
     expected = (twister.random_raw(1500) & 0xFFFFFF) / 2**24  # more than two blocks
     found = torch.rand(1500, generator=generator(seed, stream))
     assert found.tolist() == expected.tolist()
+
+
+def test_a_large_seed_is_no_small_one_with_another_stream():
+    """numpy cuts a seed into 32-bit words and puts the name behind them: 97 x 2^32 + 5 with "b" would be 5 with "ab"."""
+    apart = [(5, "ab"), (97 << 32 | 5, "b"), (5 | 97 << 32 | 98 << 64, ""), (5, "b"), (5, ""), (5 | 1 << 32, "ab")]
+    apart += [(5 | (2**32 - 2) << 32 | 97 << 64, "b"), (5 | 97 << 32 | 98 << 64 | 99 << 96, "d")]
+    draws = {pair: tuple(torch.rand(4, generator=generator(*pair)).tolist()) for pair in apart}
+    assert len(set(draws.values())) == len(draws) == len(apart)
+    with pytest.raises(InputError, match="holds a NUL character"):
+        generator(5, "a\0")
 
 
 def test_streams_of_one_seed_are_unrelated_and_repeat():

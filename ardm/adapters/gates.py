@@ -6,23 +6,21 @@ Needs nothing but torch and safetensors; the model and its tokenizer come from t
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ardm.adapters.masked_lm import MaskedLanguageModel, Tokenizer
-from ardm.base.atomic import check_writable, whole
+from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
 from ardm.base.streams import HELD_OUT
 from ardm.base.streams import generator as stream
+from ardm.base.weights import read_weights, write_weights
 from ardm.method.gate import OverwriteGate
 from ardm.method.gate_recipe import Corrupted, EndToEnd, GateRecipe, Head, Rollout, Taught
 from ardm.method.sampling import refine
@@ -95,19 +93,15 @@ def save_gate(path: Path, gate: OverwriteGate, recipe: GateRecipe, denoiser: Mas
     check_writable(path)
     hidden = gate.head.hidden
     facts = {"model": model, "checksum": checksum(denoiser), "recipe": asdict(recipe), "hidden": hidden, "made": provenance()}
-    weights = {name: value.cpu().contiguous() for name, value in gate.state_dict().items()}
-    with whole(path) as part:
-        save_file(weights, part, metadata={"ardm": json.dumps(facts)})
+    write_weights(path, gate.state_dict(), facts)
 
 
 def load_gate(path: Path, denoiser: MaskedLanguageModel) -> OverwriteGate:
-    """The gate in the file, in eval mode, with p = u; ``InputError`` where it was trained for another model."""
+    """The gate in the file, in eval mode, with p = u; ``InputError`` where it is not whole or was trained for another model."""
+    facts, weights = read_weights(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["ardm"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
         recipe, of, hidden = _recipe(facts["recipe"]), facts["checksum"], facts["hidden"]
-    except (SafetensorError, KeyError, TypeError, OSError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a gate of `ardm train-gate` ({error}): make it again") from error
     if of != checksum(denoiser):
         raise InputError(

@@ -9,11 +9,19 @@ from torch import Tensor
 
 from ardm.base.errors import InputError
 
-__all__ = ["double", "pick_device", "widest"]
+__all__ = ["double", "launched", "pick_device", "widest"]
+
+
+def launched() -> bool:
+    """Whether torchrun (``python -m torch.distributed.run``) started this process, as one of several or alone."""
+    return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The named device, else the one in ``ARDM_DEVICE``, else CUDA, else Apple's MPS, else the CPU."""
+    """The named device, else the one in ``ARDM_DEVICE``, else CUDA, else Apple's MPS, else the CPU.
+
+    Of several processes that torchrun started each takes the GPU of its number.
+    """
     name = name or os.environ.get("ARDM_DEVICE") or "auto"
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -22,6 +30,8 @@ def pick_device(name: str | None = None) -> torch.device:
     if not present.get(kind, False):
         have = ", ".join(k for k, there in present.items() if there)
         raise InputError(f"device {name!r} is not here; choose one of auto, {have}")
+    if name == "cuda" and launched():
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
 
 

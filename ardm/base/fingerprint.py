@@ -98,14 +98,22 @@ def source(path: Path) -> str:
 @cache
 def _bare(text: str) -> str:
     lines = text.splitlines()
-    for node in ast.walk(ast.parse(text)):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):  # docstrings, and those of attributes
-            for inner in body:
-                if isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant) and isinstance(inner.value.value, str):
-                    lines[inner.lineno - 1 : inner.end_lineno] = [""] * (inner.end_lineno - inner.lineno + 1)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
+    for inner in sorted(_docstrings(ast.parse(text)), key=lambda node: (node.lineno, node.col_offset), reverse=True):
+        first, last = lines[inner.lineno - 1].encode(), lines[inner.end_lineno - 1].encode()  # columns count bytes
+        left = first[: inner.col_offset] + last[inner.end_col_offset :]
+        lines[inner.lineno - 1 : inner.end_lineno] = [left.decode(), *[""] * (inner.end_lineno - inner.lineno)]
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _docstrings(tree: ast.AST) -> Iterable[ast.expr]:
+    """The strings that stand alone as a statement: docstrings, and those of attributes."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            for inner in body:
+                if isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant) and isinstance(inner.value.value, str):
+                    yield inner.value

@@ -7,6 +7,7 @@ different purposes, and training texts never come from the numbers of held-out o
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor
 from ardm.base.devices import widest
 from ardm.base.errors import InputError
 
-__all__ = ["HELD_OUT", "Chance", "generator", "philox", "seed_everything"]
+__all__ = ["HELD_OUT", "WORD", "Chance", "Lots", "generator", "lots", "philox", "seed_everything"]
+
+WORD = 0xFFFFFFFF
+"""The largest number of 32 bits."""
 
 HELD_OUT = "held out"
 """The stream of texts that no training draws from."""
@@ -31,9 +35,21 @@ def seed_everything(seed: int) -> None:
 
 
 def _sequence(seed: int, stream: str) -> np.random.SeedSequence:
+    return np.random.SeedSequence(_words(seed, stream))
+
+
+def _words(seed: int, stream: str) -> list[int]:
+    """The 32-bit words that a seed and the name of a stream are hashed as: no two pairs have the same ones.
+
+    A seed below 2^32 is one word, and the bytes of the name follow, a word each. A larger one is n words, the lowest first, and
+    2^32 - n stands as the second, where no byte can be: it says how many of those that follow belong to the seed.
+    """
     if seed < 0:
         raise InputError(f"seed={seed}: it is at least 0")
-    return np.random.SeedSequence([seed, *stream.encode()])
+    if "\0" in stream:  # the hash takes words that are 0 at the end for none
+        raise InputError(f"stream={stream!r}: its name holds a NUL character; leave it out")
+    low, *high = (seed >> shift & WORD for shift in range(0, max(1, seed.bit_length()), 32))
+    return [low, *([2**32 - 1 - len(high), *high] if high else ()), *stream.encode()]
 
 
 def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -52,10 +68,33 @@ def generator(seed: int, stream: str, device: torch.device | str = "cpu") -> tor
     return made.set_state(torch.from_numpy(state))
 
 
+@dataclass(frozen=True)
+class Lots:
+    """Some rows of a batch, and the generator that all rows are drawn from: whoever computes a row, its numbers are the same."""
+
+    generator: torch.Generator
+    first: int = 0
+    count: int | None = None  # None: as many rows as there are
+    of: int | None = None  # rows of the whole batch
+
+    def own(self, x: Tensor) -> Tensor:
+        """These rows of the whole batch."""
+        return x if self.count is None else x[self.first : self.first + self.count]
+
+    def uniform(self, rows: int, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """``[rows, *shape]`` numbers in [0, 1) on the CPU for these rows, of those drawn for all."""
+        every = rows if self.of is None else self.of
+        return self.own(torch.rand(every, *shape, generator=self.generator, dtype=dtype))
+
+
+def lots(rng: torch.Generator | Lots) -> Lots:
+    """The numbers of all rows where a generator is given."""
+    return rng if isinstance(rng, Lots) else Lots(rng)
+
+
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
-WORD = 0xFFFFFFFF
 
 
 def _product(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:

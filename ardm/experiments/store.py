@@ -8,34 +8,39 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from ardm.base import fingerprint
-from ardm.base.atomic import check_writable, whole
+from ardm.base.atomic import check_writable
 from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
+from ardm.base.processes import leads, processes
 from ardm.base.provenance import provenance
+from ardm.base.weights import read_facts, read_weights, write_weights
 from ardm.method.denoiser import Transformer
 from ardm.method.gate import OverwriteGate
 from ardm.method.gate_recipe import GateRecipe
-from ardm.method.own_runs import OwnRuns
+from ardm.method.own_runs import RATIO, REPAIR, SLOW, OwnRuns
+from ardm.method.slow_teacher import SlowTeacher
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
 from ardm.method.train_gate import new_gate, train_gate
 from ardm.method.train_on_own_runs import Repaired, new_reading_gate, train_on_own_runs
+from ardm.method.training import Run
 from ardm.worlds.corpora import checksum, open_corpus
 from ardm.worlds.repairs import minimal_repair
 from ardm.worlds.world import world_of
 
 __all__ = ["Made", "Store", "denoiser_made", "facts_of", "gate_made", "read_denoiser", "read_gate"]
+
+
+TRAINING = ".training"
+"""What ends the name of the checkpoint that lies beside a model's file while it is trained."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,15 @@ GateOf = GateRecipe | OwnRuns
 """The recipes of gates, by the way in which they learn."""
 
 
+TEACHERS = {REPAIR: ("ardm.worlds.repairs",), RATIO: (), SLOW: ("ardm.method.slow_teacher",)}
+"""The modules of who teaches a gate on its own runs, by label."""
+
+
 @cache
 def gate_made(recipe: GateOf, of: DenoiserRecipe) -> Made:
     """What decides the gate of a recipe for the denoiser of another, made here and now."""
     own = isinstance(recipe, OwnRuns)
-    modules = ("ardm.method.train_on_own_runs", "ardm.worlds.repairs") if own else ("ardm.method.train_gate",)
+    modules = ("ardm.method.train_on_own_runs", *TEACHERS[recipe.label]) if own else ("ardm.method.train_gate",)
     code = fingerprint.code(*modules, "ardm.worlds.corpora")
     return Made("gate", _plain(recipe), denoiser_made(of).key, code, checksum(of.corpus), fingerprint.versions())
 
@@ -82,12 +91,17 @@ def _plain(recipe: DenoiserRecipe | GateOf) -> dict[str, Any]:
 
 @dataclass
 class Store:
-    """Trained models in a folder, each in a file named by its key. ``also``: files elsewhere, such as the published ones."""
+    """Trained models in a folder, each in a file named by its key. ``also``: files elsewhere, such as the published ones.
+
+    While one is trained there is a checkpoint beside its file, from which a training that was stopped goes on: ``KEY.training``,
+    written anew ``every`` so many seconds.
+    """
 
     folder: Path
     device: torch.device = field(default_factory=pick_device)
     progress: bool = False
     also: tuple[Path, ...] = ()
+    every: float = 60.0
 
     def denoiser(self, recipe: DenoiserRecipe) -> Transformer:
         """The denoiser of the recipe in eval mode; trained and kept when it is not here yet."""
@@ -105,39 +119,60 @@ class Store:
 
     def file(self, made: Made) -> Path:
         """Where the model lies, or is going to lie."""
-        known = (path for path in self.also if path.is_file() and _facts(path).get("key") == made.key)
+        known = (path for path in self.also if path.is_file() and read_facts(path).get("key") == made.key)
         return next(known, self.folder / f"{made.key}.safetensors")
 
     def make_denoiser(self, recipe: DenoiserRecipe, path: Path) -> None:
         """Train the denoiser of the recipe and write it with the facts of its training, whole or not at all."""
-        check_writable(path)
-        corpus, began = open_corpus(recipe.corpus, recipe.length), time.perf_counter()
-        model, losses = train_denoiser(recipe, corpus, device=self.device, progress=self.progress)
-        facts = {
-            "words": list(corpus.words),
-            "train_loss": sum(losses[-100:]) / len(losses[-100:]),
-            "validation_loss": validation_loss(model, corpus, recipe, device=self.device),
-        }
-        _save(model, path, denoiser_made(recipe), facts, began)
+        _check(path)
+        corpus, made = open_corpus(recipe.corpus, recipe.length), denoiser_made(recipe)
+        run = self._run(path, made)
+        model, losses = train_denoiser(recipe, corpus, device=self.device, progress=self.progress, run=run)
+        if leads():
+            facts = {
+                "words": list(corpus.words),
+                "train_loss": sum(losses[-100:]) / len(losses[-100:]),
+                "validation_loss": validation_loss(model, corpus, recipe, device=self.device),
+            }
+            _save(model, path, made, facts, run)
+        processes(self.device.type).wait()
 
     def make_gate(self, recipe: GateOf, of: DenoiserRecipe, path: Path) -> None:
         """Train the gate of the recipe and write it with the facts of its training, whole or not at all."""
-        check_writable(path)
-        denoiser, corpus, began = self.denoiser(of), open_corpus(of.corpus, of.length), time.perf_counter()
-        how = {"device": self.device, "progress": self.progress}
+        _check(path)
+        denoiser, corpus, made = self.denoiser(of), open_corpus(of.corpus, of.length), gate_made(recipe, of)
+        run = self._run(path, made)
+        how = {"device": self.device, "progress": self.progress, "run": run}
         if isinstance(recipe, OwnRuns):
-            repaired = _anywhere(minimal_repair(world_of(of.corpus, of.length))) if recipe.verified else None
-            gate, losses = train_on_own_runs(denoiser, corpus, recipe, repaired=repaired, **how)
+            gate, losses = train_on_own_runs(denoiser, corpus, recipe, repaired=_teacher(recipe, denoiser, of), **how)
         else:
-            made = train_gate(denoiser, corpus, recipe, **how)
-            gate, losses = made.gate, made.losses
-        facts = {
-            "hidden": of.width,
-            "vocab_size": corpus.vocab_size,
-            "loss": sum(losses[-50:]) / len(losses[-50:]),
-            "losses": [round(loss, 5) for loss in losses],
-        }
-        _save(gate, path, gate_made(recipe, of), facts, began)
+            trained = train_gate(denoiser, corpus, recipe, **how)
+            gate, losses = trained.gate, trained.losses
+        if leads():
+            facts = {
+                "hidden": of.width,
+                "vocab_size": corpus.vocab_size,
+                "loss": sum(losses[-50:]) / len(losses[-50:]),
+                "losses": [round(loss, 5) for loss in losses],
+            }
+            _save(gate, path, made, facts, run)
+        processes(self.device.type).wait()
+
+    def _run(self, path: Path, made: Made) -> Run:
+        return Run(path.with_suffix(TRAINING), made.key, every=self.every)
+
+
+def _check(path: Path) -> None:
+    """Raise ``InputError`` unless who writes can write there."""
+    if leads():
+        check_writable(path)
+
+
+def _teacher(recipe: OwnRuns, denoiser: Transformer, of: DenoiserRecipe) -> Repaired | None:
+    """Who says what is wrong in the states of a gate's own runs; nobody where the label asks nobody."""
+    if recipe.label == SLOW:
+        return SlowTeacher(denoiser, denoiser.shape.vocab_size)
+    return _anywhere(minimal_repair(world_of(of.corpus, of.length))) if recipe.label == REPAIR else None
 
 
 def _anywhere(repaired: Repaired) -> Repaired:
@@ -145,30 +180,23 @@ def _anywhere(repaired: Repaired) -> Repaired:
     return lambda x, truth: repaired(x.cpu(), truth.cpu()).float().to(x.device)
 
 
-def _save(model: nn.Module, path: Path, made: Made, facts: dict[str, Any], began: float) -> None:
-    facts |= {"key": made.key, **asdict(made), "seconds": round(time.perf_counter() - began, 1), "provenance": provenance()}
-    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    with whole(path) as part:
-        save_file(weights, part, metadata={"ardm": json.dumps(facts)})
+def _save(model: nn.Module, path: Path, made: Made, facts: dict[str, Any], run: Run) -> None:
+    """Write a model with its facts; its checkpoint is then no longer needed."""
+    facts |= {"warnings": run.warnings, "key": made.key, **asdict(made), "processes": run.processes}
+    write_weights(path, model.state_dict(), facts | {"seconds": round(run.seconds, 1), "provenance": provenance()})
+    run.end()
 
 
 def facts_of(path: Path) -> dict[str, Any]:
     """What a model's file says of itself: key, recipe, code, data, versions, losses, seconds, provenance."""
     sys.audit("ardm.read", str(path))  # which nobody would hear of otherwise: the library opens files unseen
-    return _facts(path)
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["ardm"])
-    except (SafetensorError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path.name} is not a whole model ({error}): remove it, and make it again") from error
+    return read_facts(path)
 
 
 def _read(kind: str, recipe: DenoiserRecipe | GateOf, path: Path) -> tuple[dict, dict]:
     """The facts and weights of a file, which must be those of the recipe."""
-    facts = facts_of(path)
+    sys.audit("ardm.read", str(path))
+    facts, weights = read_weights(path)
     if facts.get("kind") != kind:
         raise InputError(
             f"{path.name} holds a {facts.get('kind', 'model of another version')}, not a {kind}: name another file"
@@ -179,8 +207,7 @@ def _read(kind: str, recipe: DenoiserRecipe | GateOf, path: Path) -> tuple[dict,
         raise InputError(
             f"{path.name} was made with {name}={held.get(name)!r}, not {asked.get(name)!r}: ask for the recipe it has, or remove it"
         )
-    with safe_open(path, framework="pt") as file:
-        return facts, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  not a dict
+    return facts, weights
 
 
 def read_denoiser(recipe: DenoiserRecipe, path: Path, device: torch.device) -> Transformer:

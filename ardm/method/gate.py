@@ -183,22 +183,34 @@ class OverwriteGate(nn.Module):
         """One signal of every token, finite, before standardisation."""
         return SIGNALS[name](step).float().clamp(-LARGEST, LARGEST)
 
-    def features(self, step: Step, logit_r: Float[Tensor, "B L"]) -> Features:
-        """The features of every token, given the logit of its prior."""
+    def signals(self, step: Step, whole: Callable[[Tensor], Tensor] | None = None) -> Float[Tensor, "B L S"]:
+        """The standardised signals of every token; in training mode the standardisers learn them first.
+
+        ``whole`` makes of the values of some rows those of the whole batch, where other processes hold the rest.
+        """
+        columns = []
+        for name, standard in self.standard.items():
+            values = self.measure(name, step)
+            if standard.training:
+                standard.update(values if whole is None else whole(values))
+            columns.append(standard.scaled(values))
+        return torch.stack(columns, dim=-1) if columns else torch.zeros(*step.x.shape, 0, device=step.x.device)
+
+    def features(self, step: Step, logit_r: Float[Tensor, "B L"], signals: Float[Tensor, "B L S"] | None = None) -> Features:
+        """The features of every token, given the logit of its prior and, where they are known, its standardised signals."""
         B, L = step.x.shape
         one = torch.ones(B, L, device=step.x.device)
-        signals = [standard(self.measure(name, step)) for name, standard in self.standard.items()]
         return Features(
             hidden=step.hidden.float(),
-            signals=torch.stack(signals, dim=-1) if signals else one.new_zeros(B, L, 0),
+            signals=self.signals(step) if signals is None else signals,
             position=one * torch.arange(L, device=one.device) / L,
             time=one * step.t / step.T,
             prior=logit_r.sigmoid(),
         )
 
-    def forward(self, step: Step) -> GateOutput:
-        """The logits of p, u and r of every token."""
+    def forward(self, step: Step, signals: Float[Tensor, "B L S"] | None = None) -> GateOutput:
+        """The logits of p, u and r of every token; ``signals``, where they are known, are :meth:`signals` of the step."""
         B, L = step.x.shape
         logit_r = self.prior(L, step.t, step.T).expand(B, L)
-        logit_u = self.head(self.features(step, logit_r))
+        logit_u = self.head(self.features(step, logit_r, signals))
         return GateOutput(COMBINE[self.combine](logit_u, logit_r), logit_u, logit_r)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ardm.base.errors import InputError
+from ardm.base.streams import Lots, lots
 from ardm.method.types import Bool, Denoiser, Float, Int, Step
 
 __all__ = ["LABELS", "Label", "Situation", "leave_one_out", "likelihood_ratio"]
@@ -36,14 +37,14 @@ class Label:
     where: Bool[Tensor, "B L"]
 
 
-def _mismatch(it: Situation, generator: torch.Generator) -> Label:
+def _mismatch(it: Situation, rng: torch.Generator | Lots) -> Label:
     wrong = (it.step.x != it.x0).float()
     return Label(wrong, torch.ones_like(it.step.is_mask))
 
 
-def _likelihood_ratio(it: Situation, generator: torch.Generator) -> Label:
+def _likelihood_ratio(it: Situation, rng: torch.Generator | Lots) -> Label:
     step = it.step
-    chance = torch.rand(step.x.shape, generator=generator).to(step.x.device)
+    chance = lots(rng).uniform(*step.x.shape).to(step.x.device)
     where = ~step.is_mask & (chance < it.hidden_share)
     mask_id = step.log_q.shape[-1]
     with torch.no_grad():
@@ -51,13 +52,13 @@ def _likelihood_ratio(it: Situation, generator: torch.Generator) -> Label:
     return Label(likelihood_ratio(log_q, step.x) * where, where)
 
 
-def _final(it: Situation, generator: torch.Generator) -> Label:
+def _final(it: Situation, rng: torch.Generator | Lots) -> Label:
     if it.final is None:
         raise InputError("label 'final' compares with the end of a run: train on rollouts (states=Rollout())")
     return Label((it.step.x != it.final).float(), torch.ones_like(it.step.is_mask))
 
 
-LABELS: dict[str, Callable[[Situation, torch.Generator], Label]] = {
+LABELS: dict[str, Callable[[Situation, torch.Generator | Lots], Label]] = {
     "mismatch": _mismatch,  # x_i != x0_i: also punishes what is different and fine (PRISM, arXiv:2510.01384, on written tokens)
     "likelihood_ratio": _likelihood_ratio,  # 1 - q*(x_i) / max q*, with q* from a call in which x_i was hidden
     "final": _final,  # x_i is not the token with which the run ends: needs no truth (TraceLock, arXiv:2605.24697)

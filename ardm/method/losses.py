@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ardm.base.errors import InputError
+from ardm.base.streams import Lots, lots
 from ardm.method.types import Bool, Float, Int
 
 __all__ = ["bce", "denoising_loss", "expected_overwrites", "relaxed_bernoulli", "total_variation"]
@@ -23,18 +24,27 @@ def denoising_loss(logits: Float[Tensor, "B L V"], x0: Int[Tensor, "B L"]) -> Fl
 
 
 def bce(
-    logit: Float[Tensor, "B L"], label: Float[Tensor, "B L"], where: Bool[Tensor, "B L"] | None = None
+    logit: Float[Tensor, "B L"],
+    label: Float[Tensor, "B L"],
+    where: Bool[Tensor, "B L"] | None = None,
+    count: Float[Tensor, ""] | None = None,
 ) -> Float[Tensor, ""]:
     """Binary cross-entropy of a gate against labels in [0, 1], "this token should be overwritten", in nats.
 
-    The mean over the positions in ``where`` (all by default); 0 when there are none.
+    The mean over the positions in ``where`` (all by default); 0 when there are none. Where these rows are a part of a batch,
+    ``count`` is how many such positions the whole has: the losses of the parts then add up to that of the whole.
     """
-    return _mean(F.binary_cross_entropy_with_logits(logit, label, reduction="none"), where)
+    return _mean(F.binary_cross_entropy_with_logits(logit, label, reduction="none"), where, count)
 
 
-def expected_overwrites(logit_p: Float[Tensor, "B L"], where: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, ""]:
-    """E[m], the expected share of tokens overwritten: the mean of p. Times a weight it is the sparsity penalty."""
-    return _mean(logit_p.sigmoid(), where)
+def expected_overwrites(
+    logit_p: Float[Tensor, "B L"], where: Bool[Tensor, "B L"] | None = None, count: Float[Tensor, ""] | None = None
+) -> Float[Tensor, ""]:
+    """E[m], the expected share of tokens overwritten: the mean of p. Times a weight it is the sparsity penalty.
+
+    ``where`` and ``count`` as in :func:`bce`.
+    """
+    return _mean(logit_p.sigmoid(), where, count)
 
 
 def total_variation(logit_p: Float[Tensor, "B L"], logit_p_before: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
@@ -43,7 +53,11 @@ def total_variation(logit_p: Float[Tensor, "B L"], logit_p_before: Float[Tensor,
 
 
 def relaxed_bernoulli(
-    logit_p: Float[Tensor, "B L"], generator: torch.Generator, *, how: str = "gumbel_sigmoid", temperature: float = 1.0
+    logit_p: Float[Tensor, "B L"],
+    rng: torch.Generator | Lots | Float[Tensor, "B L"],
+    *,
+    how: str = "gumbel_sigmoid",
+    temperature: float = 1.0,
 ) -> Float[Tensor, "B L"]:
     """A draw m from Bernoulli(p) through which gradients reach p.
 
@@ -54,7 +68,7 @@ def relaxed_bernoulli(
     """
     if not temperature > 0:
         raise InputError(f"temperature={temperature}: it is above 0")
-    uniform = torch.rand(logit_p.shape, generator=generator).to(logit_p.device)
+    uniform = rng if isinstance(rng, Tensor) else lots(rng).uniform(*logit_p.shape).to(logit_p.device)
     if how == "gumbel_sigmoid":
         tiny = torch.finfo(logit_p.dtype).eps
         return ((logit_p + uniform.clamp(tiny, 1 - tiny).logit()) / temperature).sigmoid()
@@ -64,8 +78,10 @@ def relaxed_bernoulli(
     raise InputError(f"how={how!r}: choose gumbel_sigmoid or straight_through")
 
 
-def _mean(values: Float[Tensor, "B L"], where: Bool[Tensor, "B L"] | None) -> Float[Tensor, ""]:
+def _mean(
+    values: Float[Tensor, "B L"], where: Bool[Tensor, "B L"] | None, count: Float[Tensor, ""] | None
+) -> Float[Tensor, ""]:
     if where is None:
         return values.mean()
     weight = where.to(values.dtype)
-    return (values * weight).sum() / weight.sum().clamp_min(1)
+    return (values * weight).sum() / (weight.sum() if count is None else count).clamp_min(1)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from ardm.base.errors import InputError, at_least_one, check_choice
 from ardm.method.gate import ATTENTION_HEADS, FOUR
 
-__all__ = ["OWN_RUNS", "REPAIR", "OwnRuns"]
+__all__ = ["OWN_RUNS", "RATIO", "REPAIR", "SLOW", "OwnRuns"]
 
-REPAIR, RATIO = "minimal repair", "likelihood ratio"
+REPAIR, RATIO, SLOW = "minimal repair", "likelihood ratio", "slow teacher"
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class OwnRuns:
     ``blank`` of the texts starts from nothing. It hides suspects with p > ``threshold`` and refills them.
     """
 
-    label: str = REPAIR  # or RATIO, for which the denoiser alone is asked
+    label: str = REPAIR  # or RATIO or SLOW, for which the denoiser alone is asked: in one call, or in long runs from each state
     blocks: int = 1  # transformer blocks of the head
     reads: bool = False  # the head has an embedding of the tokens too, besides the denoiser's hidden state
     width: int = 64  # units of the head
@@ -38,7 +38,7 @@ class OwnRuns:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("label", self.label, (REPAIR, RATIO))
+        check_choice("label", self.label, (REPAIR, RATIO, SLOW))
         at_least_one(self, "blocks", "width", "calls", "budget", "steps", "batch")
         for name in ("threshold", "blank", "error_rate", "most_hidden"):
             if not 0 <= getattr(self, name) <= 1:
@@ -52,6 +52,11 @@ class OwnRuns:
     def verified(self) -> bool:
         """Whether its teacher knows the right texts, as a law or a verifier does."""
         return self.label == REPAIR
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether somebody is asked what is wrong in a state, be it by right texts or by the denoiser's own long runs."""
+        return self.label != RATIO
 
     @property
     def from_clues(self) -> OwnRuns:

@@ -118,8 +118,8 @@ def noise(
     return (chance.uniform(length) * vocab_size).long()
 
 
-def _rows(count: int, first: int, device: torch.device | str) -> Int[Tensor, " B"]:
-    return torch.arange(first, first + count, device=device)
+def _rows(count: int, first: int | Tensor, device: torch.device | str) -> Int[Tensor, " B"]:
+    return first.to(device) if isinstance(first, Tensor) else torch.arange(first, first + count, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,7 @@ def refine(  # noqa: PLR0913  the one entry of the package: what to run, then ho
     draw: Draw = Draw(),
     patience: int | None = None,
     record: bool = False,
-    first_row: int = 0,
+    first_row: int | Int[Tensor, " B"] = 0,
 ) -> Trace:
     """Refine ``x`` over ``steps`` calls of the denoiser.
 
@@ -216,7 +216,7 @@ def refine(  # noqa: PLR0913  the one entry of the package: what to run, then ho
 
     Random numbers depend on ``seed``, the number of the row and the step alone, so two rules compared at one seed meet the same
     proposals as long as their texts agree, and a text does not depend on the others in its batch. Row i of ``x`` has the number
-    ``first_row`` + i: ``x[3:4]`` with ``first_row=3`` gives row 3 of the whole.
+    ``first_row`` + i: ``x[3:4]`` with ``first_row=3`` gives row 3 of the whole. A tensor gives each row a number of its own.
     """
     if steps < 1:
         raise InputError(f"steps={steps}: sampling takes at least 1")

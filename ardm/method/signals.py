@@ -164,5 +164,9 @@ class Standardiser(nn.Module):
         """(values - mean) / standard deviation, after an update when in training mode."""
         if self.training:
             self.update(values, where)
+        return self.scaled(values)
+
+    def scaled(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """(values - mean) / standard deviation, by the moments as they are."""
         scale = self.variance.sqrt().item() if self.variance > 1e-12 else 1.0
         return (values - self.mean.item()) / scale

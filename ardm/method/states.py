@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ardm.base.devices import widest
-from ardm.base.streams import Chance, generator
+from ardm.base.streams import Chance, Lots, generator, lots
 from ardm.method.corruption import corrupt, mask_more
 from ardm.method.draw import Draw
 from ardm.method.gate import OverwriteGate
@@ -30,9 +30,9 @@ class States:
     final: Int[Tensor, "B L"] | None = None  # the tokens with which the run ended; None where the steps belong to no run
 
 
-def _uniform(x: Int[Tensor, "B L"], rng: torch.Generator, device: torch.device) -> Float[Tensor, "B L"]:
+def _uniform(own: Lots, x: Int[Tensor, "B L"], device: torch.device) -> Float[Tensor, "b L"]:
     """One number in [0, 1) a position, drawn on the CPU: every device with float64 is given the same."""
-    return torch.rand(x.shape, generator=rng, dtype=widest(device)).to(device)
+    return own.uniform(*x.shape, dtype=widest(device)).to(device)
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def corrupted_states(
     x0: Int[Tensor, "B L"],
     vocab_size: int,
     how: Corrupted,
-    rng: torch.Generator,
+    rng: torch.Generator | Lots,
     *,
     device: torch.device,
     pair: bool = False,
@@ -50,25 +50,25 @@ def corrupted_states(
 
     In a share ``how.own_errors`` of the texts the masks are filled with the denoiser's own proposals, as a sampler would leave
     them. The prediction of step t - 1, for the confidence change, is made from the same text with more tokens hidden. With ``pair``
-    step t - 1 is returned too, before step t.
+    step t - 1 is returned too, before step t. ``x0`` is the whole batch also where ``rng`` keeps some rows of it.
     """
-    T = x0.shape[1]
-    t = 1 + int(torch.randint(T, (1,), generator=rng))
-    texts = [corrupt(x0, vocab_size, mask_rate=1 - (t - 1) / T, error_rate=how.error_rate, generator=rng).x]
+    T, own = x0.shape[1], lots(rng)
+    t = 1 + int(torch.randint(T, (1,), generator=own.generator))
+    texts = [corrupt(x0, vocab_size, mask_rate=1 - (t - 1) / T, error_rate=how.error_rate, generator=own.generator).x]
     for _ in range(2 if pair else 1):
-        texts.insert(0, mask_more(texts[0], vocab_size, rate=1 / T, generator=rng))
-    *before, last = (x.to(device) for x in texts)
+        texts.insert(0, mask_more(texts[0], vocab_size, rate=1 / T, generator=own.generator))
+    *before, last = (own.own(x).to(device) for x in texts)
 
     log_q, steps = denoiser(before[0], 1.0).logits.log_softmax(-1), []
     for x in before[1:]:
-        uniform = _uniform(x, rng, device)
+        uniform = _uniform(own, x0, device)
         steps.append(observe(denoiser, x, t=max(1, t - 1), T=T, uniform=uniform, log_q_before=log_q))
         log_q = steps[-1].log_q
-    filled = (torch.rand(len(x0), 1, generator=rng) < how.own_errors).to(device)
-    proposal = Draw()(log_q, _uniform(last, rng, device))
+    filled = (own.uniform(len(x0), 1) < how.own_errors).to(device)
+    proposal = Draw()(log_q, _uniform(own, x0, device))
     last = torch.where(filled & (last == vocab_size), proposal, last)
-    steps.append(observe(denoiser, last, t=t, T=T, uniform=_uniform(last, rng, device), log_q_before=log_q))
-    return States(steps=tuple(steps), x0=x0.to(device))
+    steps.append(observe(denoiser, last, t=t, T=T, uniform=_uniform(own, x0, device), log_q_before=log_q))
+    return States(steps=tuple(steps), x0=own.own(x0).to(device))
 
 
 class _Recorder:
@@ -89,23 +89,25 @@ def rollout_states(
     x0: Int[Tensor, "B L"],
     vocab_size: int,
     how: Rollout,
-    rng: torch.Generator,
+    rng: torch.Generator | Lots,
     *,
     device: torch.device,
 ) -> States:
     """Every step of a run of the sampler with the gate as it is now, from texts of which a random share is hidden.
 
-    ``x0`` lies on the CPU. The gate does not learn here, nor do its standardisers: those see each state once, in the loss.
+    ``x0`` lies on the CPU, the whole batch also where ``rng`` keeps some rows of it. The gate does not learn here, nor do its
+    standardisers: those see each state once, in the lesson.
     """
-    level = torch.rand(len(x0), 1, generator=rng)
-    start = corrupt(x0, vocab_size, mask_rate=level, error_rate=0.0, generator=rng).x.to(device)
+    own, draw = lots(rng), lots(rng).generator
+    level = torch.rand(len(x0), 1, generator=draw)
+    start = own.own(corrupt(x0, vocab_size, mask_rate=level, error_rate=0.0, generator=draw).x).to(device)
     learning = gate.training
     gate.eval()
     rule = _Recorder(Overwrite(gate) if how.edit == "overwrite" else HideThenRefill(gate.combined("gate_only")))
-    seed = int(torch.randint(2**31, (1,), generator=rng))
-    trace = refine(denoiser, rule, start, how.steps, seed=seed)
+    seed = int(torch.randint(2**31, (1,), generator=draw))
+    trace = refine(denoiser, rule, start, how.steps, seed=seed, first_row=own.first)
     gate.train(learning)
-    return States(steps=tuple(rule.steps), x0=x0.to(device), final=trace.x)
+    return States(steps=tuple(rule.steps), x0=own.own(x0).to(device), final=trace.x)
 
 
 def held_out_states(

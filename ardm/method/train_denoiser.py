@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ardm.base.devices import pick_device
 from ardm.base.errors import InputError, at_least_one, check_choice
-from ardm.base.streams import generator
+from ardm.base.processes import Alone
+from ardm.base.streams import Lots, generator
 from ardm.method.corruption import corrupt
 from ardm.method.denoiser import Shape, Transformer
 from ardm.method.losses import denoising_loss
-from ardm.method.optimise import Optimiser
 from ardm.method.prior import prior_logit
+from ardm.method.training import Run, train
 from ardm.method.types import Corpus, Denoiser, Float, Int
 
 __all__ = ["DenoiserRecipe", "mask_rates", "seen", "train_denoiser", "validation_loss"]
@@ -63,29 +63,48 @@ def mask_rates(count: int, length: int, prior_share: float, rng: torch.Generator
 
 
 def train_denoiser(
-    recipe: DenoiserRecipe, corpus: Corpus, *, device: torch.device | None = None, progress: bool = True
+    recipe: DenoiserRecipe,
+    corpus: Corpus,
+    *,
+    device: torch.device | None = None,
+    progress: bool = True,
+    run: Run | None = None,
 ) -> tuple[Transformer, list[float]]:
     """Train a denoiser from its recipe; returns it in eval mode with the loss of every step, in nats.
 
-    ``corpus`` is the one that the recipe names, opened (:func:`ardm.worlds.corpora.open_corpus`).
+    ``corpus`` is the one that the recipe names, opened (:func:`ardm.worlds.corpora.open_corpus`). ``run`` says how it is
+    trained: in pieces, with a checkpoint.
     """
     device = device or pick_device()
-    data = generator(recipe.seed, "denoiser data")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = Transformer(recipe.shape(corpus.vocab_size)).to(device)
-    optimiser = Optimiser(model, recipe.rate, recipe.steps)
+    training = _DenoiserTraining(recipe, corpus, device)
+    losses = train(training, run or Run(), device, progress=progress)
+    return training.model.eval(), losses
 
-    losses = []
-    for _ in tqdm(range(recipe.steps), desc="denoiser", disable=not progress, mininterval=1.0):
-        x0 = corpus.batch(recipe.batch, data)
-        x = seen(x0, corpus.vocab_size, recipe, data)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = model(x.to(device)).logits
-        loss = denoising_loss(logits.float(), x0.to(device))
-        optimiser.descend(loss)
-        losses.append(loss.detach())
-    return model.eval(), torch.stack(losses).tolist()
+
+class _DenoiserTraining:
+    """Reads corrupted texts and says the true ones: see :class:`~ardm.method.training.Training`."""
+
+    name = "denoiser"
+
+    def __init__(self, recipe: DenoiserRecipe, corpus: Corpus, device: torch.device) -> None:
+        self.recipe, self.corpus, self.device = recipe, corpus, device
+        self.steps, self.batch, self.rate = recipe.steps, recipe.batch, recipe.rate
+        self.data = generator(recipe.seed, "denoiser data")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            self.model = Transformer(recipe.shape(corpus.vocab_size)).to(device)
+
+    def draw(self, k: int, own: Lots, crew: Alone) -> tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]]:
+        """What is read and what is true."""
+        x0 = self.corpus.batch(self.batch, own.generator)
+        x = seen(x0, self.corpus.vocab_size, self.recipe, own.generator)
+        return own.own(x).to(self.device), own.own(x0).to(self.device)
+
+    def loss(self, drawn: tuple[Int[Tensor, "B L"], Int[Tensor, "B L"]], share: float) -> Float[Tensor, ""]:
+        x, x0 = drawn
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            logits = self.model(x).logits
+        return share * denoising_loss(logits.float(), x0)
 
 
 def seen(x0: Int[Tensor, "B L"], vocab_size: int, recipe: DenoiserRecipe, rng: torch.Generator) -> Int[Tensor, "B L"]:

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
-from ardm.base.streams import generator
+from ardm.base.processes import Alone, processes
+from ardm.base.streams import Lots, generator
 from ardm.method.denoiser import Transformer
-from ardm.method.gate import AttentiveHead, GateOutput, LearnedHead, LinearHead, OverwriteGate
-from ardm.method.gate_recipe import EndToEnd, GateRecipe, Rollout, Taught
-from ardm.method.labels import LABELS, Situation
+from ardm.method.gate import AttentiveHead, LearnedHead, LinearHead, OverwriteGate
+from ardm.method.gate_recipe import EndToEnd, GateRecipe, Rollout
+from ardm.method.labels import LABELS, Label, Situation
+from ardm.method.lessons import Lesson, lessons, stuck
 from ardm.method.losses import bce, denoising_loss, expected_overwrites, relaxed_bernoulli, total_variation
-from ardm.method.optimise import Optimiser
 from ardm.method.states import States, corrupted_states, rollout_states
+from ardm.method.training import Run, train
 from ardm.method.types import Corpus, Denoiser, Float, Int, Prediction, Step
 
 __all__ = ["TrainedGate", "edited", "new_gate", "train_gate"]
@@ -41,34 +42,103 @@ def train_gate(
     gate: OverwriteGate | None = None,
     device: torch.device | None = None,
     progress: bool = True,
+    run: Run | None = None,
 ) -> TrainedGate:
     """Train a gate by its recipe; a ``gate`` that is given is trained on, whatever head and signals the recipe names.
 
     ``denoiser`` and ``device`` go together. End to end and with ``joint`` gradients run through the denoiser, so it must be a
-    :class:`~ardm.method.denoiser.Transformer`; otherwise anything that predicts will do.
+    :class:`~ardm.method.denoiser.Transformer`; otherwise anything that predicts will do. ``run`` says how it is trained, in
+    pieces or with a checkpoint, and is told of a gate that ends next to 0 or 1.
     """
-    end_to_end = isinstance(recipe.objective, EndToEnd)
-    if (end_to_end or recipe.joint) and not isinstance(denoiser, Transformer):
+    if (isinstance(recipe.objective, EndToEnd) or recipe.joint) and not isinstance(denoiser, Transformer):
         what = "joint=True" if recipe.joint else "objective=EndToEnd(...)"
         raise InputError(f"{what}: gradients need a Transformer, not {type(denoiser).__name__}")
-    device = device or pick_device()
-    data = generator(recipe.seed, "gate data")
-    if recipe.joint:
-        denoiser = copy.deepcopy(denoiser)
-    hidden = denoiser(corpus.batch(1, data).to(device), 1.0).hidden.shape[-1]
-    gate = (gate or new_gate(recipe, hidden)).to(device).train()
-    optimiser = Optimiser(nn.ModuleList([gate, denoiser] if recipe.joint else [gate]), recipe.rate, recipe.steps)
-    teacher = _frozen(denoiser) if end_to_end and not recipe.joint else denoiser
+    device, run = device or pick_device(), run or Run()
+    training = _GateTraining(denoiser, corpus, recipe, gate, device)
+    losses = train(training, run, device, progress=progress)
+    gate = training.gate.eval()
+    run.warnings += stuck(gate, training.last, processes(device.type), by="p" if training.end_to_end else "u")
+    return TrainedGate(gate, training.denoiser, losses)
 
-    losses = []
-    for k in tqdm(range(recipe.steps), desc="gate", disable=not progress, mininterval=1.0):
-        states = _states(teacher, gate, corpus, recipe, data, device)
-        loss = _loss(gate, teacher, states, recipe, k / max(1, recipe.steps - 1), data)
+
+@dataclass(frozen=True, kw_only=True)
+class _Material:
+    """The lessons of an optimiser step, the true texts, and the share of the training that is done."""
+
+    lessons: tuple[Lesson, ...]
+    x0: Int[Tensor, "B L"]
+    progress: float
+
+
+class _GateTraining:
+    """Labels, the denoiser's next call or both: see :class:`~ardm.method.training.Training`."""
+
+    name = "gate"
+    last: tuple[Lesson, ...] = ()
+
+    def __init__(
+        self, denoiser: Denoiser, corpus: Corpus, recipe: GateRecipe, gate: OverwriteGate | None, device: torch.device
+    ) -> None:
+        self.corpus, self.recipe, self.device = corpus, recipe, device
+        self.steps, self.batch, self.rate = recipe.steps, recipe.batch, recipe.rate
+        self.end_to_end = isinstance(recipe.objective, EndToEnd)
+        self.data = generator(recipe.seed, "gate data")
+        self.denoiser = copy.deepcopy(denoiser) if recipe.joint else denoiser
+        hidden = self.denoiser(corpus.batch(1, self.data).to(device), 1.0).hidden.shape[-1]
+        self.gate = (gate or new_gate(recipe, hidden)).to(device).train()
+        self.model = nn.ModuleList([self.gate, self.denoiser] if recipe.joint else [self.gate])
+        self.teacher = _frozen(self.denoiser) if self.end_to_end and not recipe.joint else self.denoiser
+
+    def draw(self, k: int, own: Lots, crew: Alone) -> _Material:
+        """The states of one optimiser step, as the recipe makes them, and what the gate is taught there."""
+        states = self._states(own)
+        taught = (self._taught(step, states, own) for step in states.steps)
+        self.last = lessons(self.gate, states.steps, taught, own, crew)
+        return _Material(lessons=self.last, x0=states.x0, progress=k / max(1, self.steps - 1))
+
+    def _states(self, own: Lots) -> States:
+        recipe, V = self.recipe, self.corpus.vocab_size
+        x0 = self.corpus.batch(recipe.batch, own.generator)
+        if isinstance(recipe.states, Rollout):
+            return rollout_states(self.teacher, self.gate, x0, V, recipe.states, own, device=self.device)
+        pair = recipe.stability > 0
+        return corrupted_states(self.teacher, x0, V, recipe.states, own, device=self.device, pair=pair)
+
+    def _taught(self, step: Step, states: States, own: Lots) -> tuple[Label | None, Tensor | None]:
+        """The label of a state, and the uniform numbers of a relaxed draw."""
+        uniform = own.uniform(*step.x.shape).to(self.device) if self.end_to_end else None
+        taught = self.recipe.taught
+        if taught is None:
+            return None, uniform
+        situation = Situation(
+            step=step, x0=states.x0, final=states.final, denoiser=self.teacher, hidden_share=taught.hidden_share
+        )
+        return LABELS[taught.label](situation, own), uniform
+
+    def loss(self, drawn: _Material, share: float) -> Float[Tensor, ""]:
+        """The mean over the steps of objective, sparsity and stability, of u where labels alone teach and of p end to end; with
+        ``joint`` the denoiser's own loss in the states that the gate learns on as well.
+        """
+        recipe, objective = self.recipe, self.recipe.objective
+        losses, logit_before = [], None
+        for lesson in drawn.lessons:
+            out = self.gate(lesson.step, lesson.signals)
+            logit = out.logit_p if self.end_to_end else out.logit_u
+            loss = recipe.sparsity * expected_overwrites(logit, ~lesson.step.is_fixed, lesson.open)
+            if isinstance(objective, EndToEnd):
+                loss = loss + share * _next_call_loss(self.teacher, lesson, out.logit_p, drawn, objective)
+            if lesson.label is not None:
+                weight = objective.weight if isinstance(objective, EndToEnd) else 1.0
+                loss = loss + weight * bce(out.logit_u, lesson.label.value, lesson.label.where, lesson.told)
+            if recipe.stability and logit_before is not None:
+                loss = loss + recipe.stability * share * total_variation(logit, logit_before)
+            losses.append(loss)
+            logit_before = logit
+        loss = torch.stack(losses).mean()
         if recipe.joint:
-            loss = loss + _denoiser_loss(denoiser, states)
-        optimiser.descend(loss)
-        losses.append(loss.detach())
-    return TrainedGate(gate.eval(), denoiser, torch.stack(losses).tolist())
+            x = torch.cat([lesson.step.x for lesson in drawn.lessons])
+            loss = loss + share * denoising_loss(self.denoiser(x).logits, drawn.x0.repeat(len(drawn.lessons), 1))
+        return loss
 
 
 def new_gate(recipe: GateRecipe, hidden: int) -> OverwriteGate:
@@ -97,69 +167,13 @@ def _frozen(denoiser: Transformer) -> Transformer:
     return copy.deepcopy(denoiser).requires_grad_(False)
 
 
-def _states(
-    denoiser: Denoiser,
-    gate: OverwriteGate,
-    corpus: Corpus,
-    recipe: GateRecipe,
-    rng: torch.Generator,
-    device: torch.device,
-) -> States:
-    """The states of one optimiser step, as the recipe makes them."""
-    x0, V = corpus.batch(recipe.batch, rng), corpus.vocab_size
-    if isinstance(recipe.states, Rollout):
-        return rollout_states(denoiser, gate, x0, V, recipe.states, rng, device=device)
-    return corrupted_states(denoiser, x0, V, recipe.states, rng, device=device, pair=recipe.stability > 0)
-
-
-def _loss(
-    gate: OverwriteGate,
-    denoiser: Denoiser,
-    states: States,
-    recipe: GateRecipe,
-    progress: float,
-    rng: torch.Generator,
-) -> Float[Tensor, ""]:
-    """The mean over the steps of objective, sparsity and stability, of u where labels alone teach and of p end to end."""
-    objective = recipe.objective
-    losses, logit_before = [], None
-    for step in states.steps:
-        out = gate(step)
-        logit = out.logit_p if isinstance(objective, EndToEnd) else out.logit_u
-        loss = recipe.sparsity * expected_overwrites(logit, ~step.is_fixed)
-        if isinstance(objective, EndToEnd):
-            loss = loss + _next_call_loss(denoiser, step, states.x0, out.logit_p, objective, progress, rng)
-        if recipe.taught is not None:
-            weight = objective.weight if isinstance(objective, EndToEnd) else 1.0
-            loss = loss + weight * _taught_loss(denoiser, step, states, out, recipe.taught, rng)
-        if recipe.stability and logit_before is not None:
-            loss = loss + recipe.stability * total_variation(logit, logit_before)
-        losses.append(loss)
-        logit_before = logit
-    return torch.stack(losses).mean()
-
-
-def _taught_loss(
-    denoiser: Denoiser, step: Step, states: States, out: GateOutput, taught: Taught, rng: torch.Generator
-) -> Float[Tensor, ""]:
-    """The cross-entropy of u against the label."""
-    situation = Situation(step=step, x0=states.x0, final=states.final, denoiser=denoiser, hidden_share=taught.hidden_share)
-    label = LABELS[taught.label](situation, rng)
-    return bce(out.logit_u, label.value, label.where)
-
-
 def _next_call_loss(
-    denoiser: Transformer,
-    step: Step,
-    x0: Int[Tensor, "B L"],
-    logit_p: Float[Tensor, "B L"],
-    objective: EndToEnd,
-    progress: float,
-    rng: torch.Generator,
+    denoiser: Transformer, lesson: Lesson, logit_p: Float[Tensor, "B L"], drawn: _Material, objective: EndToEnd
 ) -> Float[Tensor, ""]:
     """The denoiser's loss after a relaxed edit by p, whose gradient reaches p."""
-    m = relaxed_bernoulli(logit_p, rng, how=objective.how, temperature=objective.temperature_at(progress))
-    return denoising_loss(edited(denoiser, step, m, objective.edit).logits, x0)
+    temperature = objective.temperature_at(drawn.progress)
+    m = relaxed_bernoulli(logit_p, lesson.uniform, how=objective.how, temperature=temperature)
+    return denoising_loss(edited(denoiser, lesson.step, m, objective.edit).logits, drawn.x0)
 
 
 def edited(denoiser: Transformer, step: Step, m: Float[Tensor, "B L"], edit: str) -> Prediction:
@@ -170,9 +184,3 @@ def edited(denoiser: Transformer, step: Step, m: Float[Tensor, "B L"], edit: str
     towards = step.proposal if edit == "overwrite" else torch.full_like(step.x, step.log_q.shape[-1])
     m = m.unsqueeze(-1)
     return denoiser.read((1 - m) * denoiser.token(step.x) + m * denoiser.token(towards))
-
-
-def _denoiser_loss(denoiser: Transformer, states: States) -> Float[Tensor, ""]:
-    """The denoiser's own loss in the states that the gate learns on."""
-    x = torch.cat([step.x for step in states.steps])
-    return denoising_loss(denoiser(x).logits, states.x0.repeat(len(states.steps), 1))

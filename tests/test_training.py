@@ -1,0 +1,411 @@
+"""The training loop: what it computes by hand, in pieces, by several processes, killed and gone on with; how it stops and warns."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from trainings import BATCH, CPU, OWN, RECIPES, SMALL, STEPS, Deadly, denoiser, same, trained
+
+from ardm.base.errors import InputError
+from ardm.base.processes import Alone
+from ardm.base.streams import Lots, generator
+from ardm.base.weights import read_facts, read_weights, write_weights
+from ardm.experiments.store import Store, denoiser_made, facts_of, gate_made
+from ardm.method import train_denoiser as denoisers
+from ardm.method import training as loop
+from ardm.method.denoiser import Transformer
+from ardm.method.own_runs import OwnRuns
+from ardm.method.train_denoiser import _DenoiserTraining, seen
+from ardm.method.train_gate import _GateTraining
+from ardm.method.train_on_own_runs import _OwnRunsTraining, train_on_own_runs
+from ardm.method.training import Diverged, Run, _rows
+from ardm.worlds.corpora import open_corpus
+
+TESTS = Path(__file__).parent
+TOGETHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Stopped(Exception):
+    """As far as this training goes."""
+
+
+class Ending(Deadly):
+    """A corpus that ends a training in this process, with an exception."""
+
+    def batch(self, count, generator):
+        if self.left <= 0:
+            raise Stopped
+        return super().batch(count, generator)
+
+
+def stopped(name, run, steps):
+    """Train until so many steps are done; a checkpoint after each lies there."""
+    with pytest.raises(Stopped):
+        trained(name, run, Ending(open_corpus("agreement", 9), steps))
+
+
+# ------------------------------------------------------------------------------------------------------- what it computes
+
+
+def test_it_is_adamw_under_the_schedule_as_written_out_here():
+    """The same training from torch's own parts, each step in the open: equal to the last bit."""
+    corpus, data, losses = open_corpus("agreement", 9), generator(0, "denoiser data"), []
+    torch.manual_seed(0)
+    model = Transformer(SMALL.shape(corpus.vocab_size))
+    weights = list(model.parameters())
+    matrices, others = ([p for p in weights if (p.dim() >= 2) == wide] for wide in (True, False))
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    adam = torch.optim.AdamW(groups, lr=SMALL.rate, betas=(0.9, 0.98), fused=True)
+    for k in range(STEPS):
+        for group in adam.param_groups:
+            group["lr"] = SMALL.rate * min(k + 1, 1 - 0.95 * k / STEPS)
+        x0 = corpus.batch(BATCH, data)
+        logits = model(seen(x0, corpus.vocab_size, SMALL, data)).logits
+        loss = F.cross_entropy(logits.transpose(1, 2), x0)
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        adam.step()
+        losses.append(loss.item())
+    assert same((model.state_dict(), losses), trained("denoiser"))
+
+
+def training_of(name):
+    recipe, corpus = RECIPES[name], open_corpus("agreement", 9)
+    if name.endswith("denoiser"):
+        return _DenoiserTraining(recipe, corpus, CPU)
+    if isinstance(recipe, OwnRuns):
+        labels = lambda x, truth: (x != truth).float()  # noqa: E731
+        return _OwnRunsTraining(denoiser(), corpus, recipe, labels, CPU)
+    return _GateTraining(denoiser(), corpus, recipe, None, CPU)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_losses_of_parts_add_up_to_that_of_the_batch_and_so_do_gradients(name):
+    """Whatever the parts, and though each has another number of tokens that count."""
+    training = training_of(name)
+    drawn = training.draw(3, Lots(training.data, 0, BATCH, BATCH), Alone())
+    parameters = [p for p in training.model.parameters() if p.requires_grad]
+    whole = training.loss(drawn, 1.0)
+    expected = torch.autograd.grad(whole, parameters)
+    for cuts in ((0, 2, 5), (0, 1, 4, 5)):
+        parts = [training.loss(_rows(drawn, slice(a, b)), (b - a) / BATCH) for a, b in pairwise(cuts)]
+        assert torch.stack(parts).sum().item() == pytest.approx(whole.item(), rel=1e-6)
+        gradients = torch.autograd.grad(torch.stack(parts).sum(), parameters)
+        for found, wanted in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_rows_of_a_process_are_those_that_one_process_draws(name):
+    """Texts, states, labels and uniform numbers of rows 2 to 4, drawn with the whole batch and drawn alone."""
+    told = []
+
+    class Telling(Alone):
+        def whole(self, own, values):
+            told.append(values.clone())
+            return values
+
+        def total(self, value):
+            told.append(value.clone())
+            return value
+
+    class Told(Alone):
+        def whole(self, own, values):
+            return sums.pop(0)
+
+        def total(self, value):
+            return sums.pop(0)
+
+    one, other = training_of(name), training_of(name)
+    whole = one.draw(0, Lots(one.data, 0, BATCH, BATCH), Telling())
+    sums = list(told)
+    alone = other.draw(0, Lots(other.data, 2, 2, BATCH), Told())
+    assert equal(_rows(whole, slice(2, 4)), alone) and not equal(_rows(whole, slice(1, 3)), alone)
+    assert torch.equal(one.data.get_state(), other.data.get_state())
+
+
+def equal(one, other):
+    if isinstance(one, torch.Tensor):
+        return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-5, atol=1e-6)
+    if isinstance(one, tuple):
+        return all(equal(a, b) for a, b in zip(one, other, strict=True))
+    return equal(tuple(vars(one).values()), tuple(vars(other).values())) if hasattr(one, "__dict__") else one == other
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("pieces", [2, 5])
+def test_a_training_in_pieces_is_the_same_to_rounding(name, pieces):
+    assert trained(name, Run(pieces=pieces))[1] == pytest.approx(trained(name)[1], rel=1e-5)
+
+
+def test_a_piece_has_at_least_a_text():
+    for pieces in (0, BATCH + 1):
+        with pytest.raises(InputError, match=f"pieces={pieces}: a process has 5 texts a step"):
+            trained("denoiser", Run(pieces=pieces))
+
+
+# ------------------------------------------------------------------------------------------------------ several processes
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path):
+    """Five texts a step: three of them in one process, two in the other."""
+    file = tmp_path / "losses.json"
+    done = subprocess.run(
+        [*TOGETHER, str(TESTS / "trainings.py"), "together", str(file)],
+        env=ONE_THREAD,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(file.read_text())
+    assert found.pop("in pieces") == pytest.approx(found["gate by ratio"], abs=1e-5)
+    for name, losses in found.items():
+        assert losses == pytest.approx(trained(name)[1], abs=1e-5), name
+
+
+TRAIN = """
+import sys
+from trainings import SMALL
+from ardm.cli import main
+from ardm.experiments import published
+published.PUBLISHED["toy"] = SMALL
+sys.exit(main(["train", "toy", "--out", sys.argv[1]]))
+"""
+
+
+def test_the_command_writes_once_and_says_its_line_once(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(TRAIN)
+    command = [*TOGETHER, str(script), str(tmp_path / "models")]
+    env = {**ONE_THREAD, "PYTHONPATH": str(TESTS), "ARDM_DEVICE": "cpu"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == [str(tmp_path / "models" / "toy.safetensors")]
+    assert done.stderr.count("ardm: training toy on cpu, 2 processes\n") == 1
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.safetensors"]
+    facts, weights = read_weights(tmp_path / "models" / "toy.safetensors")
+    assert (facts["key"], facts["processes"]) == (denoiser_made(SMALL).key, 2)
+    one = trained("denoiser")[0]
+    for name, value in weights.items():
+        torch.testing.assert_close(value, one[name], rtol=1e-3, atol=1e-4)
+
+
+def test_several_processes_without_fabric_are_one_line(monkeypatch):
+    from ardm.base.processes import Together
+
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"^several processes are joined by Lightning Fabric: pip install 'ardm\[scale\]'$"):
+        Together("cpu")
+
+
+# ------------------------------------------------------------------------------------------------- stopped and gone on with
+
+
+def test_killed_at_random_it_goes_on_to_the_same_weights_and_losses(tmp_path):
+    """By SIGKILL: at random steps, and at random moments, while the checkpoint is written after every step."""
+    subprocess.run([sys.executable, str(TESTS / "trainings.py"), "killed", str(tmp_path)], env=ONE_THREAD, check=True)
+    for number, name in enumerate(RECIPES):
+        ends = json.loads((tmp_path / f"{number}.ends").read_text())
+        assert ends[0] == -signal.SIGKILL and ends[-1] == 0, (name, ends)
+        found, losses = json.loads((tmp_path / f"{number}.json").read_text())
+        weights, expected = trained(name)
+        assert losses == expected, name
+        assert found == {key: value.flatten().double().tolist() for key, value in weights.items()}, name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_checkpoint_holds_all_that_decides_what_follows(tmp_path, name):
+    run = Run(tmp_path / "it.training", "it", every=0)
+    stopped(name, run, 5)
+    facts, tensors = read_weights(run.checkpoint)
+    assert (facts["key"], facts["step"]) == ("it", 5) and len(tensors["losses"]) == 5
+    if "gate" in name:  # the moments of its signals are among the weights
+        assert any(key.endswith("standard.entropy.spread") and value > 0 for key, value in tensors.items())
+    torch.manual_seed(99)
+    assert same(trained(name, run), trained(name))
+    run.end()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_takes_up_at_the_step_where_it_was(tmp_path):
+    run, steps = Run(tmp_path / "it.training", every=0), []
+    stopped("denoiser", run, 6)
+    corpus = Ending(open_corpus("agreement", 9), STEPS - 6)
+    steps = trained("denoiser", run, corpus)[1]
+    assert len(steps) == STEPS and corpus.left == 0
+
+
+def test_a_checkpoint_is_written_every_so_many_seconds(tmp_path, monkeypatch):
+    clock, written = [0.0], []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop, "write_weights", lambda path, tensors, facts: written.append((facts["step"], facts["seconds"])))
+
+    class Slow(Deadly):
+        def batch(self, count, generator):
+            clock[0] += 25
+            return super().batch(count, generator)
+
+    run = Run(tmp_path / "it.training")
+    trained("denoiser", run, Slow(open_corpus("agreement", 9)))
+    assert written == [(3, 75.0), (6, 150.0)] and run.seconds == 25 * STEPS
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def one_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+
+
+def another_model(path):
+    facts, tensors = read_weights(path)
+    write_weights(path, tensors, {**facts, "key": "other"})
+
+
+def no_step(path):
+    facts, tensors = read_weights(path)
+    write_weights(path, tensors, {name: value for name, value in facts.items() if name != "sums"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (cut, "it is cut off"),
+        (one_bit, "its sums are not those that it was written with"),
+        (another_model, "it is of another model"),
+        (no_step, "it lacks 'sums'"),
+        (lambda path: path.write_bytes(b""), "it is cut off"),
+    ],
+)
+def test_a_checkpoint_that_is_no_good_is_one_line_and_the_training_starts_anew(tmp_path, capsys, damage, why):
+    run = Run(tmp_path / "it.training", "it", every=0)
+    stopped("denoiser", run, 4)
+    damage(run.checkpoint)
+    again = Run(run.checkpoint, "it", every=0)
+    assert same(trained("denoiser", again), trained("denoiser"))
+    said = capsys.readouterr().err
+    assert said == f"ardm: it.training is not gone on from, {why}: the training starts anew and will overwrite it\n"
+    assert read_facts(run.checkpoint)["key"] == "it"  # the last one of the new training
+
+
+def test_a_full_disk_stops_no_training(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loop, "write_weights", full)
+    assert same(trained("denoiser", Run(tmp_path / "it.training", every=3600)), trained("denoiser"))
+    assert capsys.readouterr().err == ""
+    assert same(trained("denoiser", Run(tmp_path / "it.training", every=0)), trained("denoiser"))
+    assert "it.training cannot be written (No space left on device): training goes on without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("which", ["denoiser", "gate"])
+def test_the_store_goes_on_and_leaves_the_model_alone(tmp_path, monkeypatch, which):
+    expected, store = Store(tmp_path / "a", CPU), Store(tmp_path / "b", CPU, every=0.0)
+    recipe = SMALL if which == "denoiser" else OWN
+    made = denoiser_made(SMALL) if which == "denoiser" else gate_made(OWN, SMALL)
+    get = {"denoiser": lambda store: store.denoiser(recipe), "gate": lambda store: store.gate(recipe, SMALL)}[which]
+    store.denoiser(SMALL) if which == "gate" else None
+    corpus = Ending(open_corpus("agreement", 9), 3)
+    with monkeypatch.context() as patch:
+        patch.setattr("ardm.experiments.store.open_corpus", lambda *_: corpus)
+        with pytest.raises(Stopped):
+            get(store)
+    assert (tmp_path / "b" / f"{made.key}.training").is_file() and not store.file(made).is_file()
+    (tmp_path / "b" / f".{made.key}.training.77.part").write_text("what a process that was killed in writing left")
+    one, other = get(expected), get(store)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    assert {path.suffix for path in (tmp_path / "b").iterdir()} == {".safetensors"}
+    facts = [facts_of(place.file(made)) for place in (expected, store)]
+    for name in ("seconds", "provenance"):
+        assert all(fact.pop(name) is not None for fact in facts)
+    assert facts[0] == facts[1]
+
+
+# ---------------------------------------------------------------------------------------------------- what stops and warns
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_training_in_one_line(tmp_path, monkeypatch, value):
+    real, calls = denoisers.denoising_loss, []
+
+    def broken(logits, x0):
+        calls.append(real(logits, x0))
+        return calls[-1] * value if len(calls) == 5 else calls[-1]
+
+    monkeypatch.setattr(denoisers, "denoising_loss", broken)
+    run = Run(tmp_path / "it.training", "it", every=0)
+    with pytest.raises(Diverged) as told:
+        trained("denoiser", run)
+    assert str(told.value) == (
+        f"step 5 of 8: the loss is {value}, the last finite one is {calls[3].item():.4g} at step 4; "
+        f"the last good checkpoint is {run.checkpoint}, of step 4: train with a lower rate than 0.002"
+    )
+    assert isinstance(told.value, InputError) and len(calls) == 5
+    assert read_facts(run.checkpoint)["step"] == 4
+    calls.clear()
+    run = Run(every=0)
+    monkeypatch.setattr(denoisers, "denoising_loss", lambda logits, x0: real(logits, x0) * value)
+    with pytest.raises(Diverged, match=f"step 1 of 8: the loss is {value}, none before it is finite; there is no checkpoint"):
+        trained("denoiser", run)
+
+
+def test_weights_that_are_no_numbers_are_no_checkpoint(tmp_path, monkeypatch):
+    """A gradient may be infinite where its loss is not: the next loss says so, and the checkpoint before it is still there."""
+    real = torch.nn.utils.clip_grad_norm_
+    steps = []
+
+    def broken(parameters, norm):
+        steps.append(1)
+        if len(steps) == 3:
+            parameters[0].grad.fill_(math.inf)
+        return real(parameters, norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
+    run = Run(tmp_path / "it.training", every=0)
+    with pytest.raises(Diverged, match=r"step 4 of 8: the loss is nan, .* at step 3; the last good .*, of step 2"):
+        trained("denoiser", run)
+    assert all(value.isfinite().all() for value in read_weights(run.checkpoint)[1].values())
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_gate_that_ends_at_0_or_1_is_warned_of_here_and_in_its_file(tmp_path, monkeypatch, end):
+    recipe = OwnRuns(width=8, steps=60, batch=4, calls=3, rate=0.5)
+    label = lambda x, truth: torch.full(x.shape, float(end))  # noqa: E731
+    run = Run()
+    says = rf"^the gate is stuck at {end}: over the last states that it learned on its mean p is "
+    with pytest.warns(UserWarning, match=says):
+        gate, _ = train_on_own_runs(
+            denoiser(), open_corpus("agreement", 9), recipe, repaired=label, device=CPU, progress=False, run=run
+        )
+    (warning,) = run.warnings
+    assert abs(float(warning.rpartition(" ")[2]) - end) < 0.001
+    monkeypatch.setattr("ardm.experiments.store._teacher", lambda *_: label)
+    with pytest.warns(UserWarning, match=says):
+        Store(tmp_path, CPU).gate(recipe, SMALL)
+    (told,) = facts_of(tmp_path / f"{gate_made(recipe, SMALL).key}.safetensors")["warnings"]
+    assert told.startswith(f"the gate is stuck at {end}: ") and gate.training is False
+
+
+def test_a_gate_that_says_both_is_not_warned_of(recwarn):
+    for name in ("gate by ratio", "joint gate", "gate on own runs"):
+        run = Run()
+        trained(name, run)
+        assert run.warnings == []
+    assert not [warning for warning in recwarn if "stuck" in str(warning.message)]
