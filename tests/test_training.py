@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from trainings import BATCH, CPU, OWN, RECIPES, SMALL, STEPS, Deadly, denoiser, same, trained
+from trainings import BATCH, CPU, OWN, RECIPES, SMALL, STEPS, Deadly, denoiser, plain, same, trained
 
 from ardm.base.errors import InputError
 from ardm.base.processes import Alone
@@ -76,7 +76,7 @@ def test_it_is_adamw_under_the_schedule_as_written_out_here():
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         adam.step()
         losses.append(loss.item())
-    assert same((model.state_dict(), losses), trained("denoiser"))
+    assert same((model.state_dict(), losses), plain("denoiser"))
 
 
 def training_of(name):
@@ -145,7 +145,7 @@ def equal(one, other):
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("pieces", [2, 5])
 def test_a_training_in_pieces_is_the_same_to_rounding(name, pieces):
-    assert trained(name, Run(pieces=pieces))[1] == pytest.approx(trained(name)[1], rel=1e-5)
+    assert trained(name, Run(pieces=pieces))[1] == pytest.approx(plain(name)[1], rel=1e-5)
 
 
 def test_a_piece_has_at_least_a_text():
@@ -171,7 +171,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     found = json.loads(file.read_text())
     assert found.pop("in pieces") == pytest.approx(found["gate by ratio"], abs=1e-5)
     for name, losses in found.items():
-        assert losses == pytest.approx(trained(name)[1], abs=1e-5), name
+        assert losses == pytest.approx(plain(name)[1], abs=1e-5), name
 
 
 TRAIN = """
@@ -196,7 +196,7 @@ def test_the_command_writes_once_and_says_its_line_once(tmp_path):
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.safetensors"]
     facts, weights = read_weights(tmp_path / "models" / "toy.safetensors")
     assert (facts["key"], facts["processes"]) == (denoiser_made(SMALL).key, 2)
-    one = trained("denoiser")[0]
+    one = plain("denoiser")[0]
     for name, value in weights.items():
         torch.testing.assert_close(value, one[name], rtol=1e-3, atol=1e-4)
 
@@ -221,7 +221,7 @@ def test_killed_at_random_it_goes_on_to_the_same_weights_and_losses(tmp_path):
         ends = json.loads((tmp_path / f"{number}.ends").read_text())
         assert ends[0] == -signal.SIGKILL and ends[-1] == 0, (name, ends)
         found, losses = json.loads((tmp_path / f"{number}.json").read_text())
-        weights, expected = trained(name)
+        weights, expected = plain(name)
         assert losses == expected, name
         assert found == {key: value.flatten().double().tolist() for key, value in weights.items()}, name
 
@@ -235,17 +235,32 @@ def test_a_checkpoint_holds_all_that_decides_what_follows(tmp_path, name):
     if "gate" in name:  # the moments of its signals are among the weights
         assert any(key.endswith("standard.entropy.spread") and value > 0 for key, value in tensors.items())
     torch.manual_seed(99)
-    assert same(trained(name, run), trained(name))
+    assert same(trained(name, run), plain(name))
     run.end()
     assert list(tmp_path.iterdir()) == []
 
 
+def test_torchs_own_generator_is_put_back_too(tmp_path):
+    class Loose(Ending):
+        def batch(self, count, generator):
+            return (super().batch(count, generator) + torch.randint(7, (count, 1))) % 47  # from the generator of no one
+
+    torch.manual_seed(3)
+    expected = trained("denoiser", corpus=Loose(open_corpus("agreement", 9)))
+    run = Run(tmp_path / "it.training", every=0)
+    torch.manual_seed(3)
+    with pytest.raises(Stopped):
+        trained("denoiser", run, Loose(open_corpus("agreement", 9), 5))
+    torch.manual_seed(4)
+    assert same(trained("denoiser", run, Loose(open_corpus("agreement", 9))), expected)
+
+
 def test_it_takes_up_at_the_step_where_it_was(tmp_path):
-    run, steps = Run(tmp_path / "it.training", every=0), []
+    run = Run(tmp_path / "it.training", every=0)
     stopped("denoiser", run, 6)
     corpus = Ending(open_corpus("agreement", 9), STEPS - 6)
-    steps = trained("denoiser", run, corpus)[1]
-    assert len(steps) == STEPS and corpus.left == 0
+    losses = trained("denoiser", run, corpus)[1]
+    assert len(losses) == STEPS and corpus.left == 0
 
 
 def test_a_checkpoint_is_written_every_so_many_seconds(tmp_path, monkeypatch):
@@ -298,7 +313,7 @@ def test_a_checkpoint_that_is_no_good_is_one_line_and_the_training_starts_anew(t
     stopped("denoiser", run, 4)
     damage(run.checkpoint)
     again = Run(run.checkpoint, "it", every=0)
-    assert same(trained("denoiser", again), trained("denoiser"))
+    assert same(trained("denoiser", again), plain("denoiser"))
     said = capsys.readouterr().err
     assert said == f"ardm: it.training is not gone on from, {why}: the training starts anew and will overwrite it\n"
     assert read_facts(run.checkpoint)["key"] == "it"  # the last one of the new training
@@ -309,9 +324,9 @@ def test_a_full_disk_stops_no_training(tmp_path, capsys, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(loop, "write_weights", full)
-    assert same(trained("denoiser", Run(tmp_path / "it.training", every=3600)), trained("denoiser"))
+    assert same(trained("denoiser", Run(tmp_path / "it.training", every=3600)), plain("denoiser"))
     assert capsys.readouterr().err == ""
-    assert same(trained("denoiser", Run(tmp_path / "it.training", every=0)), trained("denoiser"))
+    assert same(trained("denoiser", Run(tmp_path / "it.training", every=0)), plain("denoiser"))
     assert "it.training cannot be written (No space left on device): training goes on without" in capsys.readouterr().err
 
 
@@ -386,7 +401,7 @@ def test_weights_that_are_no_numbers_are_no_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("end", [0, 1])
 def test_a_gate_that_ends_at_0_or_1_is_warned_of_here_and_in_its_file(tmp_path, monkeypatch, end):
-    recipe = OwnRuns(width=8, steps=60, batch=4, calls=3, rate=0.5)
+    recipe = OwnRuns(width=8, steps=25, batch=4, calls=2, rate=0.5)
     label = lambda x, truth: torch.full(x.shape, float(end))  # noqa: E731
     run = Run()
     says = rf"^the gate is stuck at {end}: over the last states that it learned on its mean p is "

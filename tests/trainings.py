@@ -87,6 +87,12 @@ def trained(name, run=None, corpus=None):
     }, made.losses
 
 
+@cache
+def plain(name):
+    """What the training gives in one process that nobody stops."""
+    return trained(name)
+
+
 def same(one, other):
     """Whether two trainings gave the same, bit for bit."""
     (a, losses), (b, others) = one, other
