@@ -1,4 +1,4 @@
-"""The training loop: what it computes by hand, in pieces, by several processes, killed and gone on with; how it stops and warns."""
+"""The training loop: what it computes by hand, in pieces, killed and gone on with; how it stops and warns."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from trainings import BATCH, CPU, OWN, RECIPES, SMALL, STEPS, Deadly, denoiser, plain, same, trained
+from trainings import BATCH, CPU, OWN, RECIPES, SMALL, STEPS, Deadly, denoiser, plain, same, trained, training_of
 
 from ardm.base.errors import InputError
 from ardm.base.processes import Alone
@@ -23,14 +23,12 @@ from ardm.method import train_denoiser as denoisers
 from ardm.method import training as loop
 from ardm.method.denoiser import Transformer
 from ardm.method.own_runs import OwnRuns
-from ardm.method.train_denoiser import _DenoiserTraining, seen
-from ardm.method.train_gate import _GateTraining
-from ardm.method.train_on_own_runs import _OwnRunsTraining, train_on_own_runs
+from ardm.method.train_denoiser import seen
+from ardm.method.train_on_own_runs import train_on_own_runs
 from ardm.method.training import Diverged, Run, _rows
 from ardm.worlds.corpora import open_corpus
 
 TESTS = Path(__file__).parent
-TOGETHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -79,16 +77,6 @@ def test_it_is_adamw_under_the_schedule_as_written_out_here():
     assert same((model.state_dict(), losses), plain("denoiser"))
 
 
-def training_of(name):
-    recipe, corpus = RECIPES[name], open_corpus("agreement", 9)
-    if name.endswith("denoiser"):
-        return _DenoiserTraining(recipe, corpus, CPU)
-    if isinstance(recipe, OwnRuns):
-        labels = lambda x, truth: (x != truth).float()  # noqa: E731
-        return _OwnRunsTraining(denoiser(), corpus, recipe, labels, CPU)
-    return _GateTraining(denoiser(), corpus, recipe, None, CPU)
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_losses_of_parts_add_up_to_that_of_the_batch_and_so_do_gradients(name):
     """Whatever the parts, and though each has another number of tokens that count."""
@@ -105,45 +93,7 @@ def test_the_losses_of_parts_add_up_to_that_of_the_batch_and_so_do_gradients(nam
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_rows_of_a_process_are_those_that_one_process_draws(name):
-    """Texts, states, labels and uniform numbers of rows 2 to 4, drawn with the whole batch and drawn alone."""
-    told = []
-
-    class Telling(Alone):
-        def whole(self, own, values):
-            told.append(values.clone())
-            return values
-
-        def total(self, value):
-            told.append(value.clone())
-            return value
-
-    class Told(Alone):
-        def whole(self, own, values):
-            return sums.pop(0)
-
-        def total(self, value):
-            return sums.pop(0)
-
-    one, other = training_of(name), training_of(name)
-    whole = one.draw(0, Lots(one.data, 0, BATCH, BATCH), Telling())
-    sums = list(told)
-    alone = other.draw(0, Lots(other.data, 2, 2, BATCH), Told())
-    assert equal(_rows(whole, slice(2, 4)), alone) and not equal(_rows(whole, slice(1, 3)), alone)
-    assert torch.equal(one.data.get_state(), other.data.get_state())
-
-
-def equal(one, other):
-    if isinstance(one, torch.Tensor):
-        return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-5, atol=1e-6)
-    if isinstance(one, tuple):
-        return all(equal(a, b) for a, b in zip(one, other, strict=True))
-    return equal(tuple(vars(one).values()), tuple(vars(other).values())) if hasattr(one, "__dict__") else one == other
-
-
-@pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("pieces", [2, 5])
+@pytest.mark.parametrize(("name", "pieces"), [*((name, 2) for name in RECIPES), ("gate by ratio", BATCH)])
 def test_a_training_in_pieces_is_the_same_to_rounding(name, pieces):
     assert trained(name, Run(pieces=pieces))[1] == pytest.approx(plain(name)[1], rel=1e-5)
 
@@ -152,63 +102,6 @@ def test_a_piece_has_at_least_a_text():
     for pieces in (0, BATCH + 1):
         with pytest.raises(InputError, match=f"pieces={pieces}: a process has 5 texts a step"):
             trained("denoiser", Run(pieces=pieces))
-
-
-# ------------------------------------------------------------------------------------------------------ several processes
-
-
-def test_two_processes_give_the_losses_of_one(tmp_path):
-    """Five texts a step: three of them in one process, two in the other."""
-    file = tmp_path / "losses.json"
-    done = subprocess.run(
-        [*TOGETHER, str(TESTS / "trainings.py"), "together", str(file)],
-        env=ONE_THREAD,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(file.read_text())
-    assert found.pop("in pieces") == pytest.approx(found["gate by ratio"], abs=1e-5)
-    for name, losses in found.items():
-        assert losses == pytest.approx(plain(name)[1], abs=1e-5), name
-
-
-TRAIN = """
-import sys
-from trainings import SMALL
-from ardm.cli import main
-from ardm.experiments import published
-published.PUBLISHED["toy"] = SMALL
-sys.exit(main(["train", "toy", "--out", sys.argv[1]]))
-"""
-
-
-def test_the_command_writes_once_and_says_its_line_once(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN)
-    command = [*TOGETHER, str(script), str(tmp_path / "models")]
-    env = {**ONE_THREAD, "PYTHONPATH": str(TESTS), "ARDM_DEVICE": "cpu"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines() == [str(tmp_path / "models" / "toy.safetensors")]
-    assert done.stderr.count("ardm: training toy on cpu, 2 processes\n") == 1
-    assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.safetensors"]
-    facts, weights = read_weights(tmp_path / "models" / "toy.safetensors")
-    assert (facts["key"], facts["processes"]) == (denoiser_made(SMALL).key, 2)
-    one = plain("denoiser")[0]
-    for name, value in weights.items():
-        torch.testing.assert_close(value, one[name], rtol=1e-3, atol=1e-4)
-
-
-def test_several_processes_without_fabric_are_one_line(monkeypatch):
-    from ardm.base.processes import Together
-
-    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=r"^several processes are joined by Lightning Fabric: pip install 'ardm\[scale\]'$"):
-        Together("cpu")
 
 
 # ------------------------------------------------------------------------------------------------- stopped and gone on with

@@ -20,9 +20,9 @@ from ardm.base.processes import leads
 from ardm.method.gate_recipe import FOUR, EndToEnd, GateRecipe, Head, Rollout, Taught
 from ardm.method.own_runs import RATIO, SLOW, OwnRuns
 from ardm.method.slow_teacher import SlowTeacher
-from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser
-from ardm.method.train_gate import train_gate
-from ardm.method.train_on_own_runs import train_on_own_runs
+from ardm.method.train_denoiser import DenoiserRecipe, _DenoiserTraining, train_denoiser
+from ardm.method.train_gate import _GateTraining, train_gate
+from ardm.method.train_on_own_runs import _OwnRunsTraining, train_on_own_runs
 from ardm.method.training import Run
 from ardm.worlds.corpora import open_corpus
 
@@ -91,6 +91,16 @@ def trained(name, run=None, corpus=None):
 def plain(name):
     """What the training gives in one process that nobody stops."""
     return trained(name)
+
+
+def training_of(name):
+    """What is trained, at its first step; the label of own runs is whether a token is the true one."""
+    recipe, corpus = RECIPES[name], open_corpus("agreement", 9)
+    if isinstance(recipe, DenoiserRecipe):
+        return _DenoiserTraining(recipe, corpus, CPU)
+    if isinstance(recipe, OwnRuns):
+        return _OwnRunsTraining(denoiser(), corpus, recipe, lambda x, truth: (x != truth).float(), CPU)
+    return _GateTraining(denoiser(), corpus, recipe, None, CPU)
 
 
 def same(one, other):
