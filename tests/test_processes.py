@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainings import BATCH, RECIPES, SMALL, plain, training_of
+from trainings import BATCH, RECIPES, SMALL, plain, stopped, training_of
 
 from ardm.base.errors import InputError
 from ardm.base.processes import Alone, Together
 from ardm.base.streams import Lots, generator
 from ardm.base.weights import read_weights
 from ardm.experiments.store import denoiser_made
-from ardm.method.training import _rows
+from ardm.method.training import Run, _rows
 
 TESTS = Path(__file__).parent
 TOGETHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -92,7 +92,10 @@ sys.exit(main(["train", "toy", "--out", sys.argv[1]]))
 """
 
 
-def test_the_command_writes_once_and_says_its_line_once(tmp_path):
+def test_the_command_goes_on_from_the_checkpoint_of_one_and_writes_and_speaks_once(tmp_path):
+    run = Run(tmp_path / "models" / "toy.training", denoiser_made(SMALL).key, every=0)
+    run.checkpoint.parent.mkdir()
+    stopped("denoiser", run, 3)
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
     command = [*TOGETHER, str(script), str(tmp_path / "models")]
@@ -101,6 +104,7 @@ def test_the_command_writes_once_and_says_its_line_once(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines() == [str(tmp_path / "models" / "toy.safetensors")]
     assert done.stderr.count("ardm: training toy on cpu, 2 processes\n") == 1
+    assert done.stderr.count("3/8") == 1 and "starts anew" not in done.stderr
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.safetensors"]
     facts, weights = read_weights(tmp_path / "models" / "toy.safetensors")
     assert (facts["key"], facts["processes"]) == (denoiser_made(SMALL).key, 2)

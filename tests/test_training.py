@@ -12,7 +12,23 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from trainings import BATCH, CPU, OWN, RECIPES, SMALL, STEPS, Deadly, denoiser, plain, same, trained, training_of
+from trainings import (
+    BATCH,
+    CPU,
+    OWN,
+    RECIPES,
+    SMALL,
+    STEPS,
+    Deadly,
+    Ending,
+    Stopped,
+    denoiser,
+    plain,
+    same,
+    stopped,
+    trained,
+    training_of,
+)
 
 from ardm.base.errors import InputError
 from ardm.base.processes import Alone
@@ -30,25 +46,6 @@ from ardm.worlds.corpora import open_corpus
 
 TESTS = Path(__file__).parent
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
-
-class Stopped(Exception):
-    """As far as this training goes."""
-
-
-class Ending(Deadly):
-    """A corpus that ends a training in this process, with an exception."""
-
-    def batch(self, count, generator):
-        if self.left <= 0:
-            raise Stopped
-        return super().batch(count, generator)
-
-
-def stopped(name, run, steps):
-    """Train until so many steps are done; a checkpoint after each lies there."""
-    with pytest.raises(Stopped):
-        trained(name, run, Ending(open_corpus("agreement", 9), steps))
 
 
 # ------------------------------------------------------------------------------------------------------- what it computes
@@ -131,6 +128,13 @@ def test_a_checkpoint_holds_all_that_decides_what_follows(tmp_path, name):
     assert same(trained(name, run), plain(name))
     run.end()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_may_go_on_in_pieces(tmp_path):
+    run = Run(tmp_path / "it.training", every=0)
+    stopped("joint gate", run, 5)
+    losses = trained("joint gate", Run(run.checkpoint, pieces=2))[1]
+    assert losses == pytest.approx(plain("joint gate")[1], rel=1e-5) and losses != plain("joint gate")[1]
 
 
 def test_torchs_own_generator_is_put_back_too(tmp_path):

@@ -62,6 +62,28 @@ class Deadly:
         return self.corpus.batch(count, generator)
 
 
+class Stopped(Exception):
+    """As far as this training goes."""
+
+
+class Ending(Deadly):
+    """A corpus that ends a training in this process, with an exception."""
+
+    def batch(self, count, generator):
+        if self.left <= 0:
+            raise Stopped
+        return super().batch(count, generator)
+
+
+def stopped(name, run, steps):
+    """Train until so many steps are done; a checkpoint after each lies there."""
+    try:
+        trained(name, run, Ending(open_corpus("agreement", 9), steps))
+    except Stopped:
+        return
+    raise AssertionError(f"{name} was not stopped")
+
+
 @cache
 def denoiser():
     """Trained so far that its signals spread: standardised, those of an untrained one would be rounding made large."""
