@@ -75,7 +75,10 @@ sys.meta_path.insert(0, Block())
     assert done.returncode == 0, done.stderr
 
 
-EXTRAS = "lightning_fabric pandas matplotlib seaborn pooch requests pydantic papermill nbformat IPython jaxtyping ipywidgets grimp yaml"
+EXTRAS = (
+    "pandas matplotlib seaborn pooch requests pydantic papermill nbformat IPython jaxtyping ipywidgets grimp yaml "
+    "lightning_fabric"
+)
 CORE = sorted(name for name in MODULES if name.split(".")[1:2] in (["base"], ["method"], ["worlds"]))
 
 

@@ -1,4 +1,4 @@
-"""The training loop: what it computes by hand, in pieces, by several processes, killed and gone on with; how it stops and warns."""
+"""The training loop: what it computes by hand, in pieces, killed and gone on with; how it stops and warns."""
 
 import json
 import math
@@ -12,7 +12,23 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from trainings import BATCH, CPU, OWN, RECIPES, SMALL, STEPS, Deadly, denoiser, same, trained
+from trainings import (
+    BATCH,
+    CPU,
+    OWN,
+    RECIPES,
+    SMALL,
+    STEPS,
+    Deadly,
+    Ending,
+    Stopped,
+    denoiser,
+    plain,
+    same,
+    stopped,
+    trained,
+    training_of,
+)
 
 from ardm.base.errors import InputError
 from ardm.base.processes import Alone
@@ -23,34 +39,13 @@ from ardm.method import train_denoiser as denoisers
 from ardm.method import training as loop
 from ardm.method.denoiser import Transformer
 from ardm.method.own_runs import OwnRuns
-from ardm.method.train_denoiser import _DenoiserTraining, seen
-from ardm.method.train_gate import _GateTraining
-from ardm.method.train_on_own_runs import _OwnRunsTraining, train_on_own_runs
+from ardm.method.train_denoiser import seen
+from ardm.method.train_on_own_runs import train_on_own_runs
 from ardm.method.training import Diverged, Run, _rows
 from ardm.worlds.corpora import open_corpus
 
 TESTS = Path(__file__).parent
-TOGETHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
-
-class Stopped(Exception):
-    """As far as this training goes."""
-
-
-class Ending(Deadly):
-    """A corpus that ends a training in this process, with an exception."""
-
-    def batch(self, count, generator):
-        if self.left <= 0:
-            raise Stopped
-        return super().batch(count, generator)
-
-
-def stopped(name, run, steps):
-    """Train until so many steps are done; a checkpoint after each lies there."""
-    with pytest.raises(Stopped):
-        trained(name, run, Ending(open_corpus("agreement", 9), steps))
 
 
 # ------------------------------------------------------------------------------------------------------- what it computes
@@ -76,17 +71,7 @@ def test_it_is_adamw_under_the_schedule_as_written_out_here():
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         adam.step()
         losses.append(loss.item())
-    assert same((model.state_dict(), losses), trained("denoiser"))
-
-
-def training_of(name):
-    recipe, corpus = RECIPES[name], open_corpus("agreement", 9)
-    if name.endswith("denoiser"):
-        return _DenoiserTraining(recipe, corpus, CPU)
-    if isinstance(recipe, OwnRuns):
-        labels = lambda x, truth: (x != truth).float()  # noqa: E731
-        return _OwnRunsTraining(denoiser(), corpus, recipe, labels, CPU)
-    return _GateTraining(denoiser(), corpus, recipe, None, CPU)
+    assert same((model.state_dict(), losses), plain("denoiser"))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -105,110 +90,15 @@ def test_the_losses_of_parts_add_up_to_that_of_the_batch_and_so_do_gradients(nam
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_the_rows_of_a_process_are_those_that_one_process_draws(name):
-    """Texts, states, labels and uniform numbers of rows 2 to 4, drawn with the whole batch and drawn alone."""
-    told = []
-
-    class Telling(Alone):
-        def whole(self, own, values):
-            told.append(values.clone())
-            return values
-
-        def total(self, value):
-            told.append(value.clone())
-            return value
-
-    class Told(Alone):
-        def whole(self, own, values):
-            return sums.pop(0)
-
-        def total(self, value):
-            return sums.pop(0)
-
-    one, other = training_of(name), training_of(name)
-    whole = one.draw(0, Lots(one.data, 0, BATCH, BATCH), Telling())
-    sums = list(told)
-    alone = other.draw(0, Lots(other.data, 2, 2, BATCH), Told())
-    assert equal(_rows(whole, slice(2, 4)), alone) and not equal(_rows(whole, slice(1, 3)), alone)
-    assert torch.equal(one.data.get_state(), other.data.get_state())
-
-
-def equal(one, other):
-    if isinstance(one, torch.Tensor):
-        return one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-5, atol=1e-6)
-    if isinstance(one, tuple):
-        return all(equal(a, b) for a, b in zip(one, other, strict=True))
-    return equal(tuple(vars(one).values()), tuple(vars(other).values())) if hasattr(one, "__dict__") else one == other
-
-
-@pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("pieces", [2, 5])
+@pytest.mark.parametrize(("name", "pieces"), [*((name, 2) for name in RECIPES), ("gate by ratio", BATCH)])
 def test_a_training_in_pieces_is_the_same_to_rounding(name, pieces):
-    assert trained(name, Run(pieces=pieces))[1] == pytest.approx(trained(name)[1], rel=1e-5)
+    assert trained(name, Run(pieces=pieces))[1] == pytest.approx(plain(name)[1], rel=1e-5)
 
 
 def test_a_piece_has_at_least_a_text():
     for pieces in (0, BATCH + 1):
         with pytest.raises(InputError, match=f"pieces={pieces}: a process has 5 texts a step"):
             trained("denoiser", Run(pieces=pieces))
-
-
-# ------------------------------------------------------------------------------------------------------ several processes
-
-
-def test_two_processes_give_the_losses_of_one(tmp_path):
-    """Five texts a step: three of them in one process, two in the other."""
-    file = tmp_path / "losses.json"
-    done = subprocess.run(
-        [*TOGETHER, str(TESTS / "trainings.py"), "together", str(file)],
-        env=ONE_THREAD,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(file.read_text())
-    assert found.pop("in pieces") == pytest.approx(found["gate by ratio"], abs=1e-5)
-    for name, losses in found.items():
-        assert losses == pytest.approx(trained(name)[1], abs=1e-5), name
-
-
-TRAIN = """
-import sys
-from trainings import SMALL
-from ardm.cli import main
-from ardm.experiments import published
-published.PUBLISHED["toy"] = SMALL
-sys.exit(main(["train", "toy", "--out", sys.argv[1]]))
-"""
-
-
-def test_the_command_writes_once_and_says_its_line_once(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(TRAIN)
-    command = [*TOGETHER, str(script), str(tmp_path / "models")]
-    env = {**ONE_THREAD, "PYTHONPATH": str(TESTS), "ARDM_DEVICE": "cpu"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines() == [str(tmp_path / "models" / "toy.safetensors")]
-    assert done.stderr.count("ardm: training toy on cpu, 2 processes\n") == 1
-    assert [path.name for path in (tmp_path / "models").iterdir()] == ["toy.safetensors"]
-    facts, weights = read_weights(tmp_path / "models" / "toy.safetensors")
-    assert (facts["key"], facts["processes"]) == (denoiser_made(SMALL).key, 2)
-    one = trained("denoiser")[0]
-    for name, value in weights.items():
-        torch.testing.assert_close(value, one[name], rtol=1e-3, atol=1e-4)
-
-
-def test_several_processes_without_fabric_are_one_line(monkeypatch):
-    from ardm.base.processes import Together
-
-    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=r"^several processes are joined by Lightning Fabric: pip install 'ardm\[scale\]'$"):
-        Together("cpu")
 
 
 # ------------------------------------------------------------------------------------------------- stopped and gone on with
@@ -221,7 +111,7 @@ def test_killed_at_random_it_goes_on_to_the_same_weights_and_losses(tmp_path):
         ends = json.loads((tmp_path / f"{number}.ends").read_text())
         assert ends[0] == -signal.SIGKILL and ends[-1] == 0, (name, ends)
         found, losses = json.loads((tmp_path / f"{number}.json").read_text())
-        weights, expected = trained(name)
+        weights, expected = plain(name)
         assert losses == expected, name
         assert found == {key: value.flatten().double().tolist() for key, value in weights.items()}, name
 
@@ -235,17 +125,39 @@ def test_a_checkpoint_holds_all_that_decides_what_follows(tmp_path, name):
     if "gate" in name:  # the moments of its signals are among the weights
         assert any(key.endswith("standard.entropy.spread") and value > 0 for key, value in tensors.items())
     torch.manual_seed(99)
-    assert same(trained(name, run), trained(name))
+    assert same(trained(name, run), plain(name))
     run.end()
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_may_go_on_in_pieces(tmp_path):
+    run = Run(tmp_path / "it.training", every=0)
+    stopped("joint gate", run, 5)
+    losses = trained("joint gate", Run(run.checkpoint, pieces=2))[1]
+    assert losses == pytest.approx(plain("joint gate")[1], rel=1e-5) and losses != plain("joint gate")[1]
+
+
+def test_torchs_own_generator_is_put_back_too(tmp_path):
+    class Loose(Ending):
+        def batch(self, count, generator):
+            return (super().batch(count, generator) + torch.randint(7, (count, 1))) % 47  # from the generator of no one
+
+    torch.manual_seed(3)
+    expected = trained("denoiser", corpus=Loose(open_corpus("agreement", 9)))
+    run = Run(tmp_path / "it.training", every=0)
+    torch.manual_seed(3)
+    with pytest.raises(Stopped):
+        trained("denoiser", run, Loose(open_corpus("agreement", 9), 5))
+    torch.manual_seed(4)
+    assert same(trained("denoiser", run, Loose(open_corpus("agreement", 9))), expected)
+
+
 def test_it_takes_up_at_the_step_where_it_was(tmp_path):
-    run, steps = Run(tmp_path / "it.training", every=0), []
+    run = Run(tmp_path / "it.training", every=0)
     stopped("denoiser", run, 6)
     corpus = Ending(open_corpus("agreement", 9), STEPS - 6)
-    steps = trained("denoiser", run, corpus)[1]
-    assert len(steps) == STEPS and corpus.left == 0
+    losses = trained("denoiser", run, corpus)[1]
+    assert len(losses) == STEPS and corpus.left == 0
 
 
 def test_a_checkpoint_is_written_every_so_many_seconds(tmp_path, monkeypatch):
@@ -298,7 +210,7 @@ def test_a_checkpoint_that_is_no_good_is_one_line_and_the_training_starts_anew(t
     stopped("denoiser", run, 4)
     damage(run.checkpoint)
     again = Run(run.checkpoint, "it", every=0)
-    assert same(trained("denoiser", again), trained("denoiser"))
+    assert same(trained("denoiser", again), plain("denoiser"))
     said = capsys.readouterr().err
     assert said == f"ardm: it.training is not gone on from, {why}: the training starts anew and will overwrite it\n"
     assert read_facts(run.checkpoint)["key"] == "it"  # the last one of the new training
@@ -309,9 +221,9 @@ def test_a_full_disk_stops_no_training(tmp_path, capsys, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(loop, "write_weights", full)
-    assert same(trained("denoiser", Run(tmp_path / "it.training", every=3600)), trained("denoiser"))
+    assert same(trained("denoiser", Run(tmp_path / "it.training", every=3600)), plain("denoiser"))
     assert capsys.readouterr().err == ""
-    assert same(trained("denoiser", Run(tmp_path / "it.training", every=0)), trained("denoiser"))
+    assert same(trained("denoiser", Run(tmp_path / "it.training", every=0)), plain("denoiser"))
     assert "it.training cannot be written (No space left on device): training goes on without" in capsys.readouterr().err
 
 
@@ -386,7 +298,7 @@ def test_weights_that_are_no_numbers_are_no_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("end", [0, 1])
 def test_a_gate_that_ends_at_0_or_1_is_warned_of_here_and_in_its_file(tmp_path, monkeypatch, end):
-    recipe = OwnRuns(width=8, steps=60, batch=4, calls=3, rate=0.5)
+    recipe = OwnRuns(width=8, steps=25, batch=4, calls=2, rate=0.5)
     label = lambda x, truth: torch.full(x.shape, float(end))  # noqa: E731
     run = Run()
     says = rf"^the gate is stuck at {end}: over the last states that it learned on its mean p is "

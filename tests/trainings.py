@@ -20,9 +20,9 @@ from ardm.base.processes import leads
 from ardm.method.gate_recipe import FOUR, EndToEnd, GateRecipe, Head, Rollout, Taught
 from ardm.method.own_runs import RATIO, SLOW, OwnRuns
 from ardm.method.slow_teacher import SlowTeacher
-from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser
-from ardm.method.train_gate import train_gate
-from ardm.method.train_on_own_runs import train_on_own_runs
+from ardm.method.train_denoiser import DenoiserRecipe, _DenoiserTraining, train_denoiser
+from ardm.method.train_gate import _GateTraining, train_gate
+from ardm.method.train_on_own_runs import _OwnRunsTraining, train_on_own_runs
 from ardm.method.training import Run
 from ardm.worlds.corpora import open_corpus
 
@@ -62,6 +62,28 @@ class Deadly:
         return self.corpus.batch(count, generator)
 
 
+class Stopped(Exception):
+    """As far as this training goes."""
+
+
+class Ending(Deadly):
+    """A corpus that ends a training in this process, with an exception."""
+
+    def batch(self, count, generator):
+        if self.left <= 0:
+            raise Stopped
+        return super().batch(count, generator)
+
+
+def stopped(name, run, steps):
+    """Train until so many steps are done; a checkpoint after each lies there."""
+    try:
+        trained(name, run, Ending(open_corpus("agreement", 9), steps))
+    except Stopped:
+        return
+    raise AssertionError(f"{name} was not stopped")
+
+
 @cache
 def denoiser():
     """Trained so far that its signals spread: standardised, those of an untrained one would be rounding made large."""
@@ -85,6 +107,22 @@ def trained(name, run=None, corpus=None):
         **made.gate.state_dict(),
         **{f"of.{name}": value for name, value in made.denoiser.state_dict().items()},
     }, made.losses
+
+
+@cache
+def plain(name):
+    """What the training gives in one process that nobody stops."""
+    return trained(name)
+
+
+def training_of(name):
+    """What is trained, at its first step; the label of own runs is whether a token is the true one."""
+    recipe, corpus = RECIPES[name], open_corpus("agreement", 9)
+    if isinstance(recipe, DenoiserRecipe):
+        return _DenoiserTraining(recipe, corpus, CPU)
+    if isinstance(recipe, OwnRuns):
+        return _OwnRunsTraining(denoiser(), corpus, recipe, lambda x, truth: (x != truth).float(), CPU)
+    return _GateTraining(denoiser(), corpus, recipe, None, CPU)
 
 
 def same(one, other):
