@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ardm.base.devices import widest
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_whole
 
 __all__ = ["HELD_OUT", "Chance", "generator", "philox", "seed_everything"]
 
@@ -31,8 +31,7 @@ def seed_everything(seed: int) -> None:
 
 
 def _sequence(seed: int, stream: str) -> np.random.SeedSequence:
-    if seed < 0:
-        raise InputError(f"seed={seed}: it is at least 0")
+    check_whole("seed", seed, 0)
     return np.random.SeedSequence([seed, *stream.encode()])
 
 

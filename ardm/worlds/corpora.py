@@ -8,12 +8,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_whole
 from ardm.base.streams import HELD_OUT
 from ardm.base.streams import generator as rng
 from ardm.method.types import Corpus, Int
 from ardm.worlds import registry
-from ardm.worlds.laws import LAWS, Law
+from ardm.worlds.laws import LARGEST, LAWS, Law
 from ardm.worlds.puzzles import GridCorpus, parse_grid, solved_table
 
 __all__ = ["Corpus", "LawCorpus", "TextCorpus", "checksum", "open_corpus", "public_puzzles", "text"]
@@ -79,6 +79,7 @@ class TextCorpus:
         return self._windows(self.validation, count, rng(seed, HELD_OUT))
 
     def _windows(self, ids: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        check_whole("count", count, 0, LARGEST // self.length)
         first = torch.randint(len(ids) - self.length + 1, (count, 1), generator=generator)
         return ids[first + torch.arange(self.length)]
 
@@ -88,6 +89,9 @@ class TextCorpus:
 
 def open_corpus(name: str, length: int) -> Corpus:
     """The named corpus in sequences of ``length`` tokens: a law by its name, ``sudoku9``, or a registered text."""
+    if not isinstance(name, str):
+        raise _unknown(name)
+    check_whole("length", length, 1)
     if name in LAWS:
         return LawCorpus(LAWS[name](length))
     if name == GRIDS:
@@ -108,6 +112,8 @@ def open_corpus(name: str, length: int) -> Corpus:
 
 def public_puzzles(count: int, *, seed: int = 0) -> tuple[Int[Tensor, "N 81"], Int[Tensor, "N 81"]]:
     """``count`` random puzzles (9 = empty) of the public list of 10,000, each with its one solution."""
+    check_whole("count", count, 0)
+    check_whole("seed", seed, 0)
     lines = text(PUZZLES).splitlines()[1:]
     if not 1 <= count <= len(lines):
         raise InputError(f"count={count}: the public list has {len(lines)} puzzles; take 1 to all of them")
@@ -134,6 +140,10 @@ def _solved(listed: bytes) -> bytes:
 
 def _registered(name: str) -> registry.Entry:
     if name not in registry.names():
-        texts = [known for known in registry.names() if known != PUZZLES]
-        raise InputError(f"unknown corpus {name!r}: choose {', '.join((*LAWS, GRIDS, *texts))}")
+        raise _unknown(name)
     return registry.entry(name)
+
+
+def _unknown(name: object) -> InputError:
+    texts = [known for known in registry.names() if known != PUZZLES]
+    return InputError(f"unknown corpus {name!r}: choose {', '.join((*LAWS, GRIDS, *texts))}")
