@@ -233,7 +233,7 @@ COUNTS = [torch.tensor([1, 2]), torch.tensor([1.5, 2.0]), torch.ones(7).long()]
 
 
 @many
-@given(grids=ids(81, 9), count=st.one_of(ANY, st.sampled_from(COUNTS)))
+@given(grids=st.one_of(ids(81, 9), st.just(GRID.expand(2, -1))), count=st.one_of(ANY, st.sampled_from(COUNTS)))
 def test_any_errors_planted_in_any_grids(grids, count):
     masked = "a grid to plant errors in has a mask"
     found, bad = outcome(
