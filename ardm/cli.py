@@ -493,6 +493,7 @@ def ablations(
         axes: A,B of ardm.experiments.ablations.AXES (default: all)
         out: folder of cells and tables (default: runs/ablations); trained models lie beside it, in models
     """
+    from ardm.base.sheets import inert_table
     from ardm.experiments.ablations import AXES, PROFILES, Ablations
     from ardm.experiments.results import effects, read
 
@@ -500,7 +501,7 @@ def ablations(
     settings = replace(PROFILES[profile], **(changes or {}))
     place = _place(out or library.here(library.home() / "runs" / "ablations"))
     if _make(Ablations(settings, place, axes or tuple(AXES)), **(doing or {})):
-        table = effects(read("ablations", place.folder)).to_csv(index=False, float_format="%.6g")
+        table = inert_table(effects(read("ablations", place.folder))).to_csv(index=False, float_format="%.6g")
         write_whole(place.folder / "effects.csv", table)
 
 

@@ -32,6 +32,7 @@ from ardm.base.atomic import check_writable
 from ardm.base.errors import InputError
 from ardm.base.graph import alone
 from ardm.base.provenance import machine
+from ardm.book.policy import guarded
 
 if TYPE_CHECKING:
     from gallery import Figure
@@ -230,6 +231,30 @@ def mend(html: Path) -> None:
             path.write_text(text.replace('role="list" class="citation-list"', 'class="citation-list"'), "utf8")
 
 
+MADE_BY_SPHINX = {"genindex.html", "search.html", "py-modindex.html"}  # pages without text of ours
+KERNEL = re.compile(r"kernelName = '[\w-]*'")  # what MyST-NB writes at the end of a page with code
+
+
+def guard(html: Path) -> list[str]:
+    """Give each page its policy; a line for each page with a script in its text that is neither Sphinx's nor a widget's."""
+    from ardm.book.widgets import is_widget  # with torch, which takes seconds
+
+    def known(script: str) -> bool:
+        return KERNEL.fullmatch(script) is not None or is_widget(script)
+
+    faults = []
+    for path in html.rglob("*.html"):
+        name = path.relative_to(html).as_posix()
+        if not name.startswith("_static/"):
+            try:
+                text = guarded(path.read_text("utf8"), (lambda _: True) if name in MADE_BY_SPHINX else known)
+            except InputError as error:
+                faults.append(f"{name}: {error}")
+            else:
+                path.write_text(text, "utf8")
+    return sorted(faults)
+
+
 def as_executed(html: Path, executed: Path) -> None:
     """What a reader downloads is the notebook as it was run, not as it was staged."""
     for path in (html / "_sources" / "notebooks").glob("*.ipynb"):
@@ -303,6 +328,7 @@ def build_alone(root: Path, target: Path) -> None:
     faults = empty_pages(fresh, entries, figures)
     faults += [f"loaded from outside: {line}" for line in outside_references(fresh)]
     faults += broken_links(fresh.resolve()) + too_heavy(source / "book" / "_static")
+    faults += guard(fresh)
     if faults:
         raise BookError("\n".join(faults))
     (fresh / STAMP).write_text(json.dumps({"fingerprint": mark, "pages": entries}, indent=1) + "\n")

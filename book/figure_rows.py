@@ -81,9 +81,9 @@ def row(id: str, facts: dict[str, Any], root: str, book: Identity) -> str:
     """The row as HTML; ``root``: the way from the page to the top of the site."""
     made, notebook = facts["provenance"], facts["notebook"]
     links = [f'<a href="{root}_static/figures/{id}.{kind}" download>{name}</a>' for kind, name in FILES.items()]
-    address = book.blob(made["commit"], notebook)
-    commit = f'<a href="{address}">{made["commit"]}</a>' if address else f"{made['commit']}"
-    where = f"Cell <code>{facts['cell']}</code> of <code>{notebook}</code> at commit {commit}."
+    address, named = book.blob(made["commit"], notebook), html.escape(made["commit"])
+    commit = f'<a href="{html.escape(address)}">{named}</a>' if address else named
+    where = f"Cell <code>{html.escape(facts['cell'])}</code> of <code>{html.escape(notebook)}</code> at commit {commit}."
     source = f"<p>{where}</p>{PygmentsBridge('html', 'default').highlight_block(facts['code'], 'python')}"
     entry = bibtex(
         book,

@@ -75,6 +75,12 @@ def small(picture: bytes) -> bytes:
     return file.getvalue()
 
 
+def harmless(words: str) -> str:
+    """Words for a page, in one line, that hold no tag and no substitution; a formula in them stays the same formula."""
+    line = re.sub(r"<(?=[A-Za-z/!?])", "< ", " ".join(words.split()))
+    return re.sub(r"\{(?=\{)|\}(?=\})", lambda brace: f"{brace[0]} ", line)
+
+
 def first_sentence(caption: str) -> str:
     """The first sentence of a caption: up to a full stop before a capital, so that `Fig. 1` and `4.5` do not end it."""
     found = re.match(r".*?[^.\s]{2}[.](?=\s+[A-Z(]|$)", caption)

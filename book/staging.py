@@ -115,13 +115,13 @@ def number_figure(piece: dict, words: dict, page: str, cell: dict) -> Figure:
     """Say in the metadata of ``piece``, which holds one picture of ``cell``, how MyST-NB numbers and describes it."""
     piece["metadata"]["mystnb"] = {
         **piece["metadata"].get("mystnb", {}),
-        "figure": {"caption": words["caption"], "name": words["id"]},
+        "figure": {"caption": gallery.harmless(words["caption"]), "name": words["id"]},
         "image": {"alt": words["alt"]},
     }
     return Figure(
         id=words["id"],
         page=page,
-        caption=words["caption"],
+        caption=gallery.harmless(words["caption"]),
         alt=words["alt"],
         cell=cell.get("id", ""),
         code="".join(cell["source"]),

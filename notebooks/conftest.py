@@ -20,7 +20,7 @@ import pytest
 
 from ardm.book.kernel import own_settings
 from ardm.book.stated import GLUED, agree
-from ardm.worlds import corpora
+from ardm.worlds import registry
 
 try:
     from nbval.plugin import IPyNbCell
@@ -62,7 +62,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def _compare(item: Any, exactly: Any, fresh: list[Any], stored: list[Any]) -> bool:
     absent = [
-        corpus for corpus in _needed(item.cell) if corpora.locate(corpus) is None
+        corpus for corpus in _needed(item.cell) if registry.locate(corpus) is None
     ]
     if absent:
         item.user_properties += [(SKIPPED, corpus) for corpus in absent]

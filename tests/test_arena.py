@@ -30,7 +30,7 @@ from ardm.method.entry import SCHEDULES
 from ardm.method.gate_recipe import GATES
 from ardm.method.rules import choose, entries
 from ardm.method.sampling import blank, refine
-from ardm.worlds.corpora import locate
+from ardm.worlds.registry import locate
 
 TINY = Settings(tasks=("parity",), seeds=2, count=12, tuning=6, denoiser_steps=20, gate_steps=3)
 PARITY = TASKS["parity"]

@@ -178,7 +178,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name in ("book/index", "notebooks/a"):
             (html / name).parent.mkdir(parents=True, exist_ok=True)
             (html / f"{name}.html").write_text(
-                f'<h1>T</h1><div class="cell_output">{(source / "book/index.md").read_text()}</div>'
+                f'<html><head></head><h1>T</h1><div class="cell_output">{(source / "book/index.md").read_text()}</div>'
             )
         (html / "index.html").write_text("")
         return html

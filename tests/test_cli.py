@@ -24,14 +24,14 @@ from ardm.experiments import published
 from ardm.experiments.arena import Arena
 from ardm.experiments.profiles import PROFILES
 from ardm.method.train_denoiser import DenoiserRecipe
-from ardm.worlds import corpora
+from ardm.worlds import registry
 
 
 @pytest.fixture
 def notebooks(tmp_path, monkeypatch, no_corpora):
     """The folder of notebooks of a small project, as the current folder."""
     folder = make_project(tmp_path / "project")
-    monkeypatch.setattr(corpora, "names", lambda: ())
+    monkeypatch.setattr(registry, "names", lambda: ())
     monkeypatch.chdir(folder)
     before = signal.getsignal(signal.SIGTERM)
     yield folder

@@ -1,100 +1,51 @@
-"""The registry, the order of places, checksums and the errors; no test touches the network."""
+"""Corpora by their names: laws, grids, puzzles, windows of texts; no test touches the network."""
 
 import hashlib
 import json
-import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from ardm.base.errors import InputError
-from ardm.worlds import corpora
+from ardm.worlds import corpora, registry
 from ardm.worlds.puzzles import GridCorpus, complete
 
 TEXT = "to be or not to be, that is the question. " * 40
-SHA = hashlib.sha256(TEXT.encode()).hexdigest()
+
+
+def register(folder, monkeypatch, **entries):
+    """A registry of these entries; empty folders for ARDM_DATA and the cache."""
+    for number, (name, entry) in enumerate(entries.items()):
+        more = {"title": name, "source": "nobody", "url": f"https://invalid.invalid/{number}", "download_bytes": entry["bytes"]}
+        entries[name] = more | entry
+    (folder / "registry.json").write_text(json.dumps(entries))
+    for name in ("given", "cache"):
+        (folder / name).mkdir()
+    monkeypatch.setattr(registry, "REGISTRY", folder / "registry.json")
+    monkeypatch.setattr(registry, "_cache", lambda: folder / "cache")
+    monkeypatch.setenv("ARDM_DATA", str(folder / "given"))
+    registry._entries.cache_clear()
+    corpora.text.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """No test leaves its registry to the next."""
+    yield
+    registry._entries.cache_clear()
+    corpora.text.cache_clear()
 
 
 @pytest.fixture
-def registry(tmp_path, monkeypatch):
-    """A registry of one text and one archive whose first part counts; empty folders for ARDM_DATA and the cache."""
-    archive = tmp_path / "long.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("long", TEXT + "and more that does not count")
-    entries = {
-        "hamlet": {
-            "url": "http://invalid.invalid/hamlet.txt",
-            "download_sha256": SHA,
-            "file": "hamlet.txt",
-            "bytes": len(TEXT),
-            "sha256": SHA,
-        },
-        "long": {
-            "url": archive.as_uri(),
-            "download_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
-            "member": "long",
-            "file": "long-prefix.txt",
-            "bytes": len(TEXT),
-            "sha256": SHA,
-        },
-    }
-    path = tmp_path / "registry.json"
-    path.write_text(json.dumps(entries))
-    (tmp_path / "given").mkdir()
-    (tmp_path / "cache").mkdir()
-    monkeypatch.setattr(corpora, "REGISTRY", path)
-    monkeypatch.setattr(corpora, "_cache", lambda: tmp_path / "cache")
-    monkeypatch.setenv("ARDM_DATA", str(tmp_path / "given"))
-    corpora._registry.cache_clear()
-    corpora.text.cache_clear()
-    yield tmp_path
-    corpora._registry.cache_clear()
-    corpora.text.cache_clear()
+def hamlet(tmp_path, monkeypatch):
+    """A registered text that lies in ARDM_DATA."""
+    register(tmp_path, monkeypatch, hamlet=registered("hamlet.txt", TEXT))
+    (tmp_path / "given" / "hamlet.txt").write_text(TEXT)
 
 
-def test_ardm_data_is_tried_before_the_cache(registry):
-    (registry / "cache" / "hamlet.txt").write_text("the cached one is not looked at")
-    (registry / "given" / "hamlet.txt").write_text(TEXT)
-    assert corpora.locate("hamlet") == registry / "given" / "hamlet.txt"
-    assert corpora.text("hamlet") == TEXT
-
-
-def test_the_cache_is_used_without_ardm_data(registry, monkeypatch):
-    monkeypatch.delenv("ARDM_DATA")
-    assert corpora.locate("hamlet") is None
-    (registry / "cache" / "hamlet.txt").write_text(TEXT)
-    assert corpora.text("hamlet") == TEXT
-
-
-def test_ardm_data_must_be_a_folder(registry, monkeypatch):
-    monkeypatch.setenv("ARDM_DATA", str(registry / "nowhere"))
-    with pytest.raises(InputError, match=r"ARDM_DATA=.*nowhere: there is no such folder"):
-        corpora.locate("hamlet")
-
-
-def test_a_download_that_is_not_itself_is_refused_and_not_kept(registry, monkeypatch):
-    """pooch itself checks the archive; a text that differs after unpacking is refused as well."""
-    import pooch
-
-    bad = registry / "long.zip"
-    with zipfile.ZipFile(bad, "w") as file:
-        file.writestr("long", "something else of the same kind" * 100)
-    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, path, fname: bad)
-    with pytest.raises(InputError, match="is not the registered"):
-        corpora.text("long")
-    assert not list((registry / "cache").iterdir())
-
-
-def test_a_wrong_checksum_names_the_file_and_the_fix(registry):
-    (registry / "given" / "hamlet.txt").write_text(TEXT + "!")
-    with pytest.raises(InputError, match=r"given/hamlet\.txt: SHA-256 .* is not the registered .*; remove it"):
-        corpora.text("hamlet")
-
-
-def test_a_missing_text_offline_says_what_to_put_where(registry):
-    with pytest.raises(InputError, match=r"put hamlet\.txt \(SHA-256 .*\) into a folder and name it in ARDM_DATA") as caught:
-        corpora.text("hamlet")
-    assert "\n" not in str(caught.value)
+def registered(file, text, **more):
+    return {"file": file, "bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest(), **more}
 
 
 def test_unknown_corpus_lists_the_known():
@@ -121,40 +72,34 @@ def test_the_list_of_puzzles_is_no_corpus():
 
 
 @pytest.fixture
-def puzzles(registry, monkeypatch):
-    """A registry of three puzzles to be solved after the download; the folder, and a download to be filled."""
-    import pooch
-
+def listed(tmp_path, monkeypatch):
+    """A registry of three puzzles to be solved after the download; the list, and the table of its solutions."""
     solved = [GridCorpus().decode(grid).replace("\n", "") for grid in complete(3, seed=5)]
-    listed = ["." * (i + 1) + grid[i + 1 :] for i, grid in enumerate(solved)]
-    table = "puzzle,solution\n" + "".join(f"{a.replace('.', '0')},{b}\n" for a, b in zip(listed, solved, strict=True))
-    entry = {"url": "http://invalid.invalid/list.txt", "convert": "solve", "file": "solved.csv", "bytes": len(table)}
-    entry["sha256"] = hashlib.sha256(table.encode()).hexdigest()
-    (registry / "registry.json").write_text(json.dumps({"sudoku10k": entry}))
-    corpora._registry.cache_clear()
-    download = registry / "cache" / "list.txt"
-    download.write_text("\n".join(listed) + "\n")
-    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, path, fname: download if known_hash is None else None)
-    return registry, table, download
+    listed = "".join(f"{'.' * (i + 1)}{grid[i + 1 :]}\n" for i, grid in enumerate(solved))
+    table = "puzzle,solution\n" + "".join(f"{a.replace('.', '0')},{b}\n" for a, b in zip(listed.split(), solved, strict=True))
+    register(tmp_path, monkeypatch, sudoku10k=registered("solved.csv", table, convert="solve", download_bytes=len(listed)))
+    return listed, table
 
 
-def test_a_list_of_puzzles_is_solved_once_and_only_the_result_is_kept(puzzles):
-    registry, table, _ = puzzles
+def test_a_list_of_puzzles_is_solved_once_and_only_the_result_is_kept(listed, tmp_path, monkeypatch):
+    text, table = listed
+    monkeypatch.setattr(registry, "_download", lambda entry, url, output, _: Path(output).write_text(text))
     assert corpora.text("sudoku10k") == table
-    assert [p.name for p in (registry / "cache").iterdir()] == ["solved.csv"]
-    assert (registry / "cache" / "solved.csv").read_text() == table
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["solved.csv"]
+    assert (tmp_path / "cache" / "solved.csv").read_text() == table
 
 
-@pytest.mark.parametrize("change", [lambda listed: listed[:82], lambda listed: "<html>" + listed])
-def test_another_list_of_puzzles_is_refused_and_not_kept(puzzles, change):
-    registry, _, download = puzzles
-    download.write_text(change(download.read_text()))
+@pytest.mark.parametrize("change", [lambda text: text[:82], lambda text: "<html>" + text, lambda text: "\xff" + text])
+def test_another_list_of_puzzles_is_refused_and_not_kept(listed, tmp_path, monkeypatch, change):
+    other = change(listed[0])
+    monkeypatch.setattr(registry, "_download", lambda entry, url, output, _: Path(output).write_text(other, "latin1"))
     with pytest.raises(InputError, match=r"is not the registered|is no grid"):
         corpora.text("sudoku10k")
-    assert not list((registry / "cache").iterdir())
+    assert not list((tmp_path / "cache").iterdir())
 
 
-def test_public_puzzles_are_drawn_without_repetition(puzzles):
+def test_public_puzzles_are_drawn_without_repetition(listed, tmp_path):
+    (tmp_path / "given" / "solved.csv").write_text(listed[1])
     puzzle, solution = corpora.public_puzzles(3, seed=1)
     assert puzzle.shape == solution.shape == (3, 81)
     assert ((puzzle == solution) | (puzzle == 9)).all()
@@ -167,18 +112,7 @@ def test_public_puzzles_are_drawn_without_repetition(puzzles):
             corpora.public_puzzles(count)
 
 
-def test_an_archive_is_cut_to_its_registered_part_and_cached_whole(registry, monkeypatch):
-    import pooch
-
-    archive = registry / "long.zip"
-    monkeypatch.setattr(pooch, "retrieve", lambda url, known_hash, path, fname: archive)
-    assert corpora.text("long") == TEXT
-    assert (registry / "cache" / "long-prefix.txt").read_text() == TEXT
-    assert [p.name for p in (registry / "cache").iterdir()] == ["long-prefix.txt"]
-
-
-def test_windows_of_a_text(registry):
-    (registry / "given" / "hamlet.txt").write_text(TEXT)
+def test_windows_of_a_text(hamlet):
     corpus = corpora.open_corpus("hamlet", 16)
     assert corpus.words == tuple(sorted(set(TEXT)))
     assert len(corpus.train) + len(corpus.validation) == len(TEXT)
@@ -200,18 +134,11 @@ def test_a_law_corpus_is_fresh_and_apart_from_what_is_held_out():
     assert torch.equal(corpus.held_out(5), corpus.held_out(5))
 
 
-def test_the_real_registry_is_complete():
-    for name, entry in json.loads(corpora.REGISTRY.read_text()).items():
-        assert {"title", "source", "url", "file", "bytes", "sha256"} <= set(entry), name
-        assert ("download_sha256" in entry) != ("convert" in entry), name  # what is solved is checked after that
-        assert len(entry["sha256"]) == len(entry.get("download_sha256", entry["sha256"])) == 64
-
-
-@pytest.mark.parametrize("name", corpora.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_real_texts_are_themselves(name):
-    if corpora.locate(name) is None:
+    if registry.locate(name) is None:
         pytest.skip(f"{name} is not on this machine: name a folder that holds it in ARDM_DATA")
     text = corpora.text(name)
-    assert len(text.encode()) == corpora._entry(name)["bytes"]
+    assert len(text.encode()) == registry.entry(name).bytes
     characters = {"tinyshakespeare": 65, "text8": 27, "sudoku10k": len(set("puzzle,solution\n0123456789"))}
     assert len(set(text)) == characters[name]

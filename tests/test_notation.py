@@ -26,8 +26,8 @@ KNOWN = set(
 PUBLISHED = re.findall(
     r"\S+",
     """
-book/index book/notation book/glossary book/figures book/playground book/api book/code book/rerun book/checks book/bibliography
-book/found book/explorer book/models book/tables book/changes
+book/index book/notation book/glossary book/figures book/playground book/api book/code book/rerun book/checks
+book/bibliography book/trust book/found book/explorer book/models book/tables book/changes
 notebooks/00_quickstart notebooks/01_entropy notebooks/02_margin notebooks/03_confidence_change notebooks/04_placed_token
 notebooks/05_positional_prior notebooks/06_combining notebooks/07_linear_gate notebooks/08_learned_gate notebooks/09_sampling
 notebooks/10_training_the_denoiser notebooks/11_training_the_gate notebooks/12_errata notebooks/13_rivals notebooks/14_exact_laws

@@ -323,6 +323,24 @@ def test_the_book_opens_from_a_file(browser) -> None:
         assert faults_of(visit, "book/index.html") == []
 
 
+def test_every_page_has_its_policy(address: str) -> None:
+    """That it holds is part of the survey: what a policy forbids is an error in the console."""
+    for path in (path for path in HTML.rglob("*.html") if "_static" not in path.relative_to(HTML).parts):
+        before, policy, _ = path.read_text("utf8").partition('<meta http-equiv="Content-Security-Policy" content="default-src')
+        assert policy and "<script" not in before, path.relative_to(HTML)
+
+
+def test_an_injected_script_does_not_run_in_a_page(browser, address: str) -> None:
+    injected = "<script>document.title = 'ran'</script><img src=\"data:,\" onerror=\"document.title = 'ran'\"></article>"
+    context = browser.new_context()
+    page, refused = context.new_page(), []
+    page.on("console", lambda line: refused.append(line.text) if "Content Security Policy" in line.text else None)
+    page.route("**/index.html", lambda route: route.fulfill(body=route.fetch().text().replace("</article>", injected)))
+    page.goto(f"{address}/book/index.html", wait_until="networkidle")
+    assert page.title() != "ran" and len(refused) >= 2
+    context.close()
+
+
 # The checks themselves: each must see a page that has the fault.
 
 DOT = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="

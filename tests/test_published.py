@@ -13,7 +13,8 @@ from ardm.experiments.store import denoiser_made, facts_of, gate_made
 from ardm.method.gate_recipe import RECOMMENDED, GateRecipe, Head
 from ardm.method.own_runs import OwnRuns
 from ardm.method.train_denoiser import DenoiserRecipe, validation_loss
-from ardm.worlds.corpora import locate, names, open_corpus
+from ardm.worlds.corpora import open_corpus
+from ardm.worlds.registry import locate, names
 
 CPU = torch.device("cpu")
 SMALL = DenoiserRecipe(length=9, width=16, depth=1, heads=2, steps=2, batch=4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ardm.base.errors import InputError
-from ardm.worlds import corpora, puzzles
+from ardm.worlds import corpora, puzzles, registry
 from ardm.worlds.puzzles import (
     GridCorpus,
     complete,
@@ -310,7 +310,7 @@ def test_a_list_of_puzzles_becomes_a_table_with_solutions():
 
 
 def test_the_public_list_is_that_of_its_puzzles_solved():
-    if corpora.locate("sudoku10k") is None:
+    if registry.locate("sudoku10k") is None:
         pytest.skip("sudoku10k is not on this machine: name a folder that holds it in ARDM_DATA")
     lines = corpora.text("sudoku10k").splitlines(keepends=True)
     assert len(lines) == 10001

@@ -21,7 +21,7 @@ from ardm.base.errors import InputError
 from ardm.book import runs
 from ardm.book.reads import digests
 from ardm.book.runs import RunFailed, execute, execute_stale, record, recorded, steady, why_stale
-from ardm.worlds import corpora
+from ardm.worlds import registry
 
 STEPS = "steps: int = 3  # in [1, 10]: steps"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -73,8 +73,8 @@ def kernels(folder: Path) -> list[int]:
 
 @pytest.fixture
 def notebooks(tmp_path, monkeypatch, no_corpora):
-    monkeypatch.setattr(corpora, "names", lambda: ("novel",))
-    monkeypatch.setattr(corpora, "locate", lambda name: None)
+    monkeypatch.setattr(registry, "names", lambda: ("novel",))
+    monkeypatch.setattr(registry, "locate", lambda name: None)
     return make_project(tmp_path / "project")
 
 
@@ -206,8 +206,8 @@ def test_a_copy_is_out_of_date_when_something_that_it_read_is_another_and_nothin
         (lambda: cell["metadata"].update(tags=["hide-input"]), cell["metadata"].clear, "changed: its cells"),
         (lambda: cell.update(source="print(2)"), lambda: cell.update(source=READER), "changed: its cells"),
         (
-            lambda: monkeypatch.setattr(corpora, "locate", Path),
-            lambda: monkeypatch.setattr(corpora, "locate", lambda name: None),
+            lambda: monkeypatch.setattr(registry, "locate", Path),
+            lambda: monkeypatch.setattr(registry, "locate", lambda name: None),
             "changed: which corpora are here",
         ),
     ):

@@ -191,8 +191,8 @@ def compared(tmp_path_factory) -> tuple[dict[str, str], str]:
     folder = tmp_path_factory.mktemp("book") / "notebooks"
     folder.mkdir()
     shutil.copy(CONFTEST, folder)
-    here = "from pathlib import Path\nfrom ardm.worlds import corpora\n"
-    here += "corpora.locate = lambda name: None if name == 'absent' else Path('here')\n"
+    here = "from pathlib import Path\nfrom ardm.worlds import registry\n"
+    here += "registry.locate = lambda name: None if name == 'absent' else Path('here')\n"
     (folder.parent / "conftest.py").write_text(here)
     notebook = nbformat.v4.new_notebook(cells=[case for _, case in CASES.values()])
     nbformat.write(notebook, folder / "toy.ipynb")

@@ -17,8 +17,8 @@ from ardm.method.rules.oracle import OracleGate
 from ardm.method.sampling import refine
 from ardm.method.train_denoiser import DenoiserRecipe
 from ardm.method.types import Prediction
-from ardm.worlds.corpora import locate
 from ardm.worlds.laws import Oracle, parity
+from ardm.worlds.registry import locate
 from ardm.worlds.world import GridWorld, LawWorld, TextWorld, world_of
 
 LAW = DenoiserRecipe(corpus="parity", length=6)

@@ -145,8 +145,10 @@ def load(
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
         model = kind.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise InputError(f"transformers cannot load {name!r}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of any kind: what a file says that is not what it is named for
+        raise InputError(
+            f"transformers cannot load {name!r}: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
     return MaskedLanguageModel.of(model.to(pick_device()), tokenizer, shift=shift, framed=framed), tokenizer
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ardm.base.devices import widest
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_whole
 
 __all__ = ["HELD_OUT", "WORD", "Chance", "Lots", "generator", "lots", "philox", "seed_everything"]
 
@@ -44,8 +44,7 @@ def _words(seed: int, stream: str) -> list[int]:
     A seed below 2^32 is one word, and the bytes of the name follow, a word each. A larger one is n words, the lowest first, and
     2^32 - n stands as the second, where no byte can be: it says how many of those that follow belong to the seed.
     """
-    if seed < 0:
-        raise InputError(f"seed={seed}: it is at least 0")
+    check_whole("seed", seed, 0)
     if "\0" in stream:  # the hash takes words that are 0 at the end for none
         raise InputError(f"stream={stream!r}: its name holds a NUL character; leave it out")
     low, *high = (seed >> shift & WORD for shift in range(0, max(1, seed.bit_length()), 32))

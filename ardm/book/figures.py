@@ -22,6 +22,7 @@ from scipy.optimize import isotonic_regression
 from ardm.base.atomic import write_whole
 from ardm.base.errors import InputError
 from ardm.base.provenance import provenance
+from ardm.base.sheets import inert_table
 from ardm.book.dark import darkened, readable
 from ardm.book.marks import marks
 from ardm.method.entry import BLACK, BLUE, LIGHT, VERMILION
@@ -132,7 +133,7 @@ def publish(fig: Figure, *, id: str, caption: str, alt: str, data: pd.DataFrame,
     folder.mkdir(parents=True, exist_ok=True)
     for kind, content in drawn.items():
         write_whole(folder / f"{id}.{kind}", content)
-    write_whole(folder / f"{id}.csv", data.to_csv(index=False, float_format="%.6g"))
+    write_whole(folder / f"{id}.csv", inert_table(data).to_csv(index=False, float_format="%.6g"))
     words = {"id": id, "caption": caption, "alt": alt}
     made = {**provenance(), "matplotlib": mpl.__version__}
     write_whole(folder / f"{id}.json", json.dumps({**words, "provenance": made}, indent=1) + "\n")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ardm.base.errors import InputError
+from ardm.book.policy import guarded
 from ardm.book.stated import GLUED
+from ardm.book.widgets import is_widget
 
 __all__ = ["page"]
 
@@ -27,7 +29,7 @@ def page(executed: Path, notebook: Path) -> str:
             cell.outputs = [output for output in cell.outputs if not _is_glued(output)]
     exporter = HTMLExporter(extra_loaders=[DictLoader({"offline": OFFLINE})], template_file="offline", embed_images=True)
     resources = {"metadata": {"name": notebook.stem, "path": str(notebook.resolve().parent)}}
-    return exporter.from_notebook_node(shown, resources=resources)[0]
+    return guarded(exporter.from_notebook_node(shown, resources=resources)[0], is_widget, within="body")
 
 
 def _is_glued(output: dict) -> bool:

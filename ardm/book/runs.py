@@ -285,14 +285,14 @@ def why_stale(notebook: Path, run: Mapping[str, Any] | None) -> str:
 
 def _own(notebook: Path, root: Path) -> dict[str, Any]:
     """What decides the outputs besides the files that are read."""
-    from ardm.worlds import corpora
+    from ardm.worlds import registry
 
     lock = root / "requirements.lock"
     cells = json.dumps([_source(cell) for cell in read_notebook(notebook)["cells"]], sort_keys=True)
     return {
         "cells": hashlib.sha256(cells.encode()).hexdigest()[:16],
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.is_file() else "",
-        "corpora": [name for name in corpora.names() if corpora.locate(name)],
+        "corpora": [name for name in registry.names() if registry.locate(name)],
     }
 
 

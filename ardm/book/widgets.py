@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
 
-__all__ = ["frontier_explorer", "gate_explorer", "player", "prior_explorer"]
+__all__ = ["frontier_explorer", "gate_explorer", "is_widget", "player", "prior_explorer"]
 
 SCRIPTS = Path(__file__).parent / "js"
 
@@ -161,16 +161,38 @@ def _widget(kind: str, id: str, data: Mapping[str, Any], label: str, command: st
     """A box with a style, a place for the parts, and a script that builds them from the data."""
     from IPython.display import HTML
 
-    parts = [(SCRIPTS / f"{name}.js").read_text("utf8") for name in ("formulas", "controls", kind)]
-    told = json.dumps(data, ensure_ascii=False).replace("</", "<\\/").replace("<!--", "<\\!--")
-    opening = f"const root = document.getElementById({json.dumps(id)}).querySelector('.stage');"
-    script = "\n".join(["(() => {", *parts, opening, f"start(root, {told});", "})();"])
+    script = _script(kind, _as_json(id), _as_json(data))
     again = f'<p class="rerun">Made by <code>{html.escape(command)}</code></p>' if command else ""
     return HTML(
         f'<div class="ardm-widget {kind}" id="{html.escape(id)}" role="group" aria-label="{html.escape(label)}">'
         f"<style>{(SCRIPTS / 'widgets.css').read_text('utf8')}</style>"
         f'<div class="stage"></div>{again}</div><script>{script}</script>'
     )
+
+
+def _script(kind: str, id: str, data: str) -> str:
+    """The script of a widget, from its id and its data as JSON."""
+    parts = [(SCRIPTS / f"{name}.js").read_text("utf8") for name in ("formulas", "controls", kind)]
+    opening = f"const root = document.getElementById({id}).querySelector('.stage');"
+    return "\n".join(["(() => {", *parts, opening, f"start(root, {data});", "})();"])
+
+
+def _as_json(value: Any) -> str:
+    """JSON that ends no script: whatever a text holds, there is no ``<`` in it."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def is_widget(script: str) -> bool:
+    """Whether a script is that of a widget of today, with data that are JSON and nothing else."""
+    for kind in (player, prior_explorer, gate_explorer, frontier_explorer):
+        before, between, after = _script(kind.__name__, "\0", "\0").split("\0")
+        if script.startswith(before) and script.endswith(after):
+            id, found, data = script[len(before) : -len(after)].partition(between)
+            try:
+                return bool(found) and isinstance(json.loads(id), str) and isinstance(json.loads(data), dict)
+            except ValueError:
+                return False
+    return False
 
 
 def _visible(word: str) -> str:

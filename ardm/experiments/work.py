@@ -28,6 +28,7 @@ from ardm.base.atomic import check_writable, write_whole
 from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
 from ardm.base.provenance import cores, provenance
+from ardm.base.sheets import inert
 from ardm.experiments.cells import Loaded, Played, Settings, Training
 from ardm.experiments.published import published_files
 from ardm.experiments.store import Store, facts_of
@@ -339,5 +340,5 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     table = csv.DictWriter(text, names, lineterminator="\n")
     table.writeheader()
     for row in rows:
-        table.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+        table.writerow({name: f"{value:.6g}" if isinstance(value, float) else inert(value) for name, value in row.items()})
     return text.getvalue()

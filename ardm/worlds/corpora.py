@@ -1,32 +1,22 @@
-"""Corpora behind one interface: the exact law, Sudoku grids, and texts from a registry with addresses and checksums.
-
-A text, or the list of Sudoku puzzles, is looked for, in this order: in the folder that ``ARDM_DATA`` names, in the cache of
-earlier downloads, at its public address (through pooch). Whatever the way, its SHA-256 must be the registered one.
-"""
+"""Corpora behind one interface: the exact law, Sudoku grids, and the texts of the registry (:mod:`ardm.worlds.registry`)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import zipfile
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ardm.base.atomic import write_whole
-from ardm.base.errors import InputError
-from ardm.base.resources import REGISTRY
+from ardm.base.errors import InputError, check_whole
 from ardm.base.streams import HELD_OUT
 from ardm.base.streams import generator as rng
 from ardm.method.types import Corpus, Int
-from ardm.worlds.laws import LAWS, Law
+from ardm.worlds import registry
+from ardm.worlds.laws import LARGEST, LAWS, Law
 from ardm.worlds.puzzles import GridCorpus, parse_grid, solved_table
 
-__all__ = ["Corpus", "LawCorpus", "TextCorpus", "checksum", "locate", "names", "open_corpus", "public_puzzles", "text"]
+__all__ = ["Corpus", "LawCorpus", "TextCorpus", "checksum", "open_corpus", "public_puzzles", "text"]
 
 GRIDS = "sudoku9"
 PUZZLES = "sudoku10k"
@@ -89,6 +79,7 @@ class TextCorpus:
         return self._windows(self.validation, count, rng(seed, HELD_OUT))
 
     def _windows(self, ids: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        check_whole("count", count, 0, LARGEST // self.length)
         first = torch.randint(len(ids) - self.length + 1, (count, 1), generator=generator)
         return ids[first + torch.arange(self.length)]
 
@@ -98,6 +89,9 @@ class TextCorpus:
 
 def open_corpus(name: str, length: int) -> Corpus:
     """The named corpus in sequences of ``length`` tokens: a law by its name, ``sudoku9``, or a registered text."""
+    if not isinstance(name, str):
+        raise _unknown(name)
+    check_whole("length", length, 1)
     if name in LAWS:
         return LawCorpus(LAWS[name](length))
     if name == GRIDS:
@@ -118,6 +112,8 @@ def open_corpus(name: str, length: int) -> Corpus:
 
 def public_puzzles(count: int, *, seed: int = 0) -> tuple[Int[Tensor, "N 81"], Int[Tensor, "N 81"]]:
     """``count`` random puzzles (9 = empty) of the public list of 10,000, each with its one solution."""
+    check_whole("count", count, 0)
+    check_whole("seed", seed, 0)
     lines = text(PUZZLES).splitlines()[1:]
     if not 1 <= count <= len(lines):
         raise InputError(f"count={count}: the public list has {len(lines)} puzzles; take 1 to all of them")
@@ -127,88 +123,27 @@ def public_puzzles(count: int, *, seed: int = 0) -> tuple[Int[Tensor, "N 81"], I
     return puzzles, solved
 
 
-@cache
-def _registry() -> dict[str, dict]:
-    return json.loads(REGISTRY.read_text())
-
-
-def names() -> tuple[str, ...]:
-    """What the registry holds: the texts, and the list of puzzles behind :func:`public_puzzles`."""
-    return tuple(_registry())
-
-
 def checksum(name: str) -> str:
     """The registered SHA-256 of a text; nothing for a law or the grids, which are made by code."""
-    return "" if name in LAWS or name == GRIDS else _entry(name)["sha256"]
-
-
-def _entry(name: str) -> dict:
-    if name not in _registry():
-        texts = [known for known in names() if known != PUZZLES]
-        raise InputError(f"unknown corpus {name!r}: choose {', '.join((*LAWS, GRIDS, *texts))}")
-    return _registry()[name]
-
-
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("ardm"))
-
-
-def _places(entry: dict) -> list[Path]:
-    given = os.environ.get("ARDM_DATA")
-    if given and not Path(given).is_dir():
-        raise InputError(f"ARDM_DATA={given}: there is no such folder; name one that exists, or unset it")
-    folders = [Path(given), _cache()] if given else [_cache()]
-    return [folder / entry["file"] for folder in folders]
-
-
-def locate(name: str) -> Path | None:
-    """Where the text already lies on this machine, or None. Never touches the network."""
-    return next((place for place in _places(_entry(name)) if place.is_file()), None)
+    return "" if name in LAWS or name == GRIDS else _registered(name).sha256
 
 
 @cache
 def text(name: str) -> str:
     """The whole text, fetched when it is nowhere on this machine. Raises ``InputError`` when it cannot be had or is not itself."""
-    entry = _entry(name)
-    path = locate(name)
-    content = path.read_bytes() if path else _fetch(name, entry)
-    found = hashlib.sha256(content).hexdigest()
-    if found != entry["sha256"]:
-        raise InputError(
-            f"{path or entry['url']}: SHA-256 {found[:12]}… is not the registered {entry['sha256'][:12]}…; remove it"
-        )
-    return content.decode("utf-8")
+    return registry.content(_registered(name).name, {"solve": _solved}).decode("utf8")
 
 
-def _fetch(name: str, entry: dict) -> bytes:
-    """Download once, check, cut to the registered part or solve the puzzles, and put it whole into the cache."""
-    import pooch
-    import requests
+def _solved(listed: bytes) -> bytes:
+    return solved_table(listed.decode("utf8", errors="replace")).encode()
 
-    quiet = pooch.get_logger()
-    quiet.setLevel("ERROR")
-    url = entry["url"]
-    known_hash = f"sha256:{entry['download_sha256']}" if "download_sha256" in entry else None
-    try:
-        got = Path(pooch.retrieve(url, known_hash=known_hash, path=_cache(), fname=Path(url).name))
-    except ValueError as error:  # pooch's word for a wrong checksum; it keeps nothing
-        raise InputError(f"{url}: the download does not have the registered SHA-256; nothing was kept") from error
-    except (OSError, requests.RequestException) as error:
-        raise InputError(
-            f"{name} is not here and {url} cannot be reached: put {entry['file']} (SHA-256 {entry['sha256'][:12]}…) into a folder "
-            "and name it in ARDM_DATA"
-        ) from error
-    if "member" in entry:
-        with zipfile.ZipFile(got) as archive, archive.open(entry["member"]) as member:
-            content = member.read(entry["bytes"])
-    else:
-        content = got.read_bytes()
-    if entry.get("convert") == "solve":
-        got.unlink()  # unchecked until it is solved: a bad download must not stay
-        content = solved_table(content.decode(errors="replace")).encode()
-    target = _cache() / entry["file"]
-    if target != got and hashlib.sha256(content).hexdigest() == entry["sha256"]:
-        write_whole(target, content)
-    return content
+
+def _registered(name: str) -> registry.Entry:
+    if name not in registry.names():
+        raise _unknown(name)
+    return registry.entry(name)
+
+
+def _unknown(name: object) -> InputError:
+    texts = [known for known in registry.names() if known != PUZZLES]
+    return InputError(f"unknown corpus {name!r}: choose {', '.join((*LAWS, GRIDS, *texts))}")

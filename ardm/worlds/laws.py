@@ -15,11 +15,16 @@ import torch
 from torch import Tensor
 
 from ardm.base.devices import double, widest
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_number, check_whole
 from ardm.base.streams import generator
 from ardm.method.types import Bool, Float, Int, Prediction
 
 __all__ = ["LAWS", "Law", "Oracle", "addition", "agreement", "dyck", "latin", "markov", "parity", "permutation", "sudoku"]
+
+LONGEST = 16_384
+"""Tokens of the longest sequence: the endings of brackets, one state a token, take 2 GiB there."""
+LARGEST = 2**31
+"""Tokens of the largest sample: 16 GiB."""
 
 
 @dataclass(frozen=True, eq=False)  # equal only to itself, so that what is derived from it can be kept
@@ -40,8 +45,7 @@ class Law:
     accepts: Bool[Tensor, " S"]
 
     def __post_init__(self) -> None:
-        if self.length < 1:
-            raise InputError(f"length={self.length}: a sequence of {self.name} needs at least 1 token")
+        _check_length(self.length)
         if not self.backward()[0, self.start] > 0:
             raise InputError(f"length={self.length}: no sequence of {self.name} has this length; try another")
 
@@ -80,6 +84,7 @@ class Law:
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, "B L"]:
         """``count`` independent sequences, drawn exactly, one token after the other."""
+        check_whole("count", count, 0, LARGEST // self.length)
         beta = self._every_ending
         state = torch.full((count,), self.start)
         tokens = []
@@ -92,8 +97,7 @@ class Law:
 
     def log_prob(self, x: Int[Tensor, "B L"]) -> Float[Tensor, " B"]:
         """Exact log-probability of each sequence in nats, float64; -inf where the law forbids it (a mask is forbidden too)."""
-        if x.shape[-1] != self.length:
-            raise InputError(f"sequences of {x.shape[-1]} tokens: {self.name} has length {self.length}")
+        self._check_shape(x)
         x = x.cpu()
         known = (x >= 0) & (x < self.vocab_size)
         token = torch.where(known, x, 0)
@@ -118,8 +122,8 @@ class Law:
         are certain; a visible part that no sequence of the law can have then raises ``InputError``.
         """
         V = self.vocab_size
-        if not 0.0 <= error_rate < 1.0:
-            raise InputError(f"error_rate={error_rate}: it is a probability in [0, 1)")
+        _check_error_rate(error_rate)
+        self._check_ids(x)
         x = x.cpu()
         evidence = torch.full((*x.shape, V + 1), error_rate / max(V - 1, 1), dtype=torch.float64)
         evidence.scatter_(-1, x.unsqueeze(-1), 1.0 - error_rate)
@@ -145,6 +149,7 @@ class Law:
 
         The best path of max-product recursions (Viterbi 1967, doi:10.1109/TIT.1967.1054010); masks may become anything.
         """
+        self._check_ids(x)
         V, device, x = self.vocab_size, x.device, x.cpu()
         agrees = torch.full((*x.shape, V + 1), -1e6, dtype=torch.float64)  # one more change outweighs any probability
         agrees.scatter_(-1, x.unsqueeze(-1), 0.0)
@@ -169,7 +174,10 @@ class Law:
 
     def decode(self, x: Int[Tensor, " L"] | Sequence[int]) -> str:
         """The words of one sequence; a mask is shown as ``_``."""
-        return " ".join((*self.words, "_")[int(token)] for token in x)
+        words, tokens = (*self.words, "_"), [int(token) for token in x]
+        if strange := [token for token in tokens if not 0 <= token < len(words)]:
+            raise self._foreign(strange[0])
+        return " ".join(words[token] for token in tokens)
 
     def encode(self, text: str) -> Int[Tensor, " L"]:
         """Token ids of words separated by blanks; ``_`` is the mask."""
@@ -177,7 +185,21 @@ class Law:
         unknown = [word for word in text.split() if word not in index]
         if unknown:
             raise InputError(f"{unknown[0]!r} is not a word of {self.name}")
-        return torch.tensor([index[word] for word in text.split()])
+        return torch.tensor([index[word] for word in text.split()], dtype=torch.long)
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.dtype == torch.bool or x.is_floating_point() or x.is_complex():
+            raise InputError(f"x has the type {x.dtype}: give token ids as whole numbers")
+        if x.ndim != 2 or x.shape[1] != self.length:
+            raise InputError(f"x has the shape {list(x.shape)}: {self.name} has length {self.length}; give [B, {self.length}]")
+
+    def _check_ids(self, x: Tensor) -> None:
+        self._check_shape(x)
+        if (strange := x[(x < 0) | (x > self.vocab_size)]).numel():
+            raise self._foreign(int(strange[0]))
+
+    def _foreign(self, token: int) -> InputError:
+        return InputError(f"x holds {token}: the tokens of {self.name} are 0 .. {self.vocab_size}, the last of them the mask")
 
 
 @dataclass(frozen=True)
@@ -190,6 +212,9 @@ class Oracle:
 
     law: Law
     error_rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check_error_rate(self.error_rate)
 
     def __call__(self, x: Int[Tensor, "B L"], time: float) -> Prediction:
         log_q = self.law.posterior(x, error_rate=self.error_rate).log()
@@ -265,6 +290,7 @@ def markov(length: int = 4) -> Law:
 
 def permutation(length: int = 6) -> Law:
     """Each of ``length`` letters once, all orders alike; up to 12 letters. Every pair of places constrains each other."""
+    _check_length(length)
     if length > 12:
         raise InputError(f"length={length}: permutations are held up to 12 letters (2^length states)")
     words = [chr(ord("a") + v) for v in range(length)]
@@ -274,6 +300,7 @@ def permutation(length: int = 6) -> Law:
 
 def dyck(length: int = 12) -> Law:
     """Balanced brackets, all alike: no prefix closes more than it opened, and everything is closed at the end."""
+    _check_length(length)
     edges = [((depth,), 0, 1.0, (depth + 1,)) for depth in range(length)]
     edges += [((depth + 1,), 1, 1.0, (depth,)) for depth in range(length)]
     return _law(f"dyck-{length}", ["(", ")"], length, edges, start=(0,), accept=[(0,)])
@@ -305,6 +332,7 @@ def latin(length: int = 16) -> Law:
 
 def sudoku(length: int = 16) -> Law:
     """All 288 Sudoku grids of side 4, row by row, all alike: Latin squares whose four 2 x 2 boxes hold each word once."""
+    _check_length(length)
     if length != 16:
         raise InputError(f"length={length}: a Sudoku grid of side 4 has 16 cells")
     return _squares("sudoku", length, boxes=True)
@@ -312,6 +340,7 @@ def sudoku(length: int = 16) -> Law:
 
 def _squares(name: str, length: int, *, boxes: bool) -> Law:
     """The squares as an automaton that remembers, of each row, column and box, which words it has: a bit a word."""
+    _check_length(length)
     side = {4: 2, 9: 3, 16: 4}.get(length)
     if side is None:
         raise InputError(f"length={length}: a square has 4, 9 or 16 cells")
@@ -330,6 +359,16 @@ def _squares(name: str, length: int, *, boxes: bool) -> Law:
         level = longer
     start = (0,) * (3 * side)
     return _law(f"{name}-{length}", [str(v + 1) for v in range(side)], length, edges, start=start, accept=list(level))
+
+
+def _check_length(length: int) -> None:
+    check_whole("length", length, 1, LONGEST)
+
+
+def _check_error_rate(error_rate: float) -> None:
+    check_number("error_rate", error_rate)
+    if not 0.0 <= error_rate < 1.0:
+        raise InputError(f"error_rate={error_rate}: it is a probability in [0, 1)")
 
 
 def _law(name: str, words: list[str], length: int, edges: list, *, start: tuple, accept: list[tuple]) -> Law:

@@ -6,6 +6,7 @@ row, a column or a 3 x 3 box; in a valid grid each of the 27 units holds each di
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_whole
 from ardm.base.streams import HELD_OUT, generator
 from ardm.method.denoiser import units_of
 from ardm.method.types import Bool, Int
+from ardm.worlds.laws import LARGEST
 
 __all__ = [
     "GridCorpus",
@@ -47,6 +49,8 @@ PEERS = torch.tensor([[a != b and bool(set(UNITS_OF[a]) & set(UNITS_OF[b])) for 
 
 def solutions(clues: Int[Tensor, " 81"], limit: int = 2) -> list[Tensor]:
     """Up to ``limit`` completions ``[81]`` of a grid with masks, by backtracking; none when the clues contradict each other."""
+    check_whole("limit", limit, 0, LARGEST)
+    _check_grids("clues", clues.unsqueeze(0))
     cells = clues.tolist()
     if foreign := [value for value in cells if not 0 <= value <= MASK]:
         raise InputError(f"a cell holds {foreign[0]}: give the digits as 0 .. 8 and a mask as {MASK}")
@@ -55,7 +59,9 @@ def solutions(clues: Int[Tensor, " 81"], limit: int = 2) -> list[Tensor]:
 
 def complete(count: int, *, seed: int) -> Int[Tensor, "N 81"]:
     """``count`` random valid grids, each filled from nothing with the digits of every cell tried in random order."""
-    rng = random.Random(seed)
+    check_whole("count", count, 0)
+    check_whole("seed", seed, 0)
+    rng = random.Random(int(seed))
     grids = [next(_completions([MASK] * 81, rng)) for _ in range(count)]
     return torch.tensor(grids, dtype=torch.long).reshape(count, 81)
 
@@ -134,6 +140,7 @@ def shuffled(grids: Int[Tensor, "B 81"], generator: torch.Generator) -> Int[Tens
     The digits are renamed, the bands, the rows in a band, the stacks and the columns in a stack change places, and half of the
     grids are transposed.
     """
+    _check_cells("grids", grids)
     B, device = len(grids), generator.device
     digits = torch.rand(B, 9, generator=generator, device=device).argsort(-1)
     rows, columns = (_lines(B, generator) for _ in range(2))
@@ -142,6 +149,25 @@ def shuffled(grids: Int[Tensor, "B 81"], generator: torch.Generator) -> Int[Tens
     source = torch.where(transpose, source.mT, source).flatten(1).to(grids.device)
     names = torch.cat([digits, torch.full((B, 1), MASK, device=device)], dim=1).to(grids.device)
     return names.gather(1, grids.gather(1, source))
+
+
+def _is_whole(x: Tensor) -> bool:
+    return not (x.dtype == torch.bool or x.is_floating_point() or x.is_complex())
+
+
+def _check_grids(name: str, x: Tensor) -> None:
+    """Raise ``InputError`` unless these are rows of 81 whole numbers."""
+    if not _is_whole(x):
+        raise InputError(f"{name} has the type {x.dtype}: give cells as whole numbers")
+    if x.ndim != 2 or x.shape[1] != 81:
+        raise InputError(f"{name} has the shape {list(x.shape)}: a grid has 81 cells, line by line")
+
+
+def _check_cells(name: str, x: Tensor) -> None:
+    """And unless each is a digit or a mask."""
+    _check_grids(name, x)
+    if (strange := x[(x < 0) | (x > MASK)]).numel():
+        raise InputError(f"{name} holds {int(strange[0])}: give the digits as 0 .. 8 and a mask as {MASK}")
 
 
 def _lines(count: int, generator: torch.Generator) -> Int[Tensor, "B 9"]:
@@ -156,11 +182,14 @@ def unique_puzzle(solution: Int[Tensor, " 81"], clues: int, *, seed: int) -> Int
 
     Cells are hidden in random order, each unless a second solution would appear. Few orders get below 23 clues.
     """
+    check_whole("clues", clues, 0)
+    check_whole("seed", seed, 0)
     if not FEWEST_CLUES <= clues <= 81:
         raise InputError(f"clues={clues}: a puzzle with one solution has {FEWEST_CLUES} to 81")
+    _check_grids("solution", solution.unsqueeze(0))
     if not is_valid_grid(solution.unsqueeze(0)).all():
         raise InputError("the solution has a mask, or a digit twice in a row, column or box: give a valid grid")
-    rng = random.Random(seed)
+    rng = random.Random(int(seed))
     lowest = 81
     for _ in range(ORDERS):
         cells, left = solution.tolist(), 81
@@ -182,12 +211,14 @@ def unique_puzzle(solution: Int[Tensor, " 81"], clues: int, *, seed: int) -> Int
 
 def is_valid_grid(x: Int[Tensor, "B 81"]) -> Bool[Tensor, " B"]:
     """Whether each row, column and box holds each digit once; a grid with a mask is not valid."""
+    _check_grids("x", x)
     held = x[:, torch.tensor(UNITS, device=x.device)].sort(-1).values
     return (held == torch.arange(9, device=x.device)).flatten(1).all(-1)
 
 
 def in_conflict(x: Int[Tensor, "B 81"]) -> Bool[Tensor, "B 81"]:
     """The visible cells whose digit stands again in their row, column or box."""
+    _check_grids("x", x)
     same = (x.unsqueeze(2) == x.unsqueeze(1)) & PEERS.to(x.device)
     return same.any(-1) & (x != MASK)
 
@@ -199,10 +230,17 @@ def plant_errors(
 
     ``count`` is one number or one for each grid, from 0 to 81.
     """
+    _check_cells("solutions", solutions)
     if (solutions == MASK).any():
         raise InputError("a grid to plant errors in has a mask: give full grids")
     device = generator.device
-    counts = torch.as_tensor(count, device=device).expand(len(solutions))
+    try:
+        counts = torch.as_tensor(count, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        counts = torch.tensor(math.nan)
+    if not _is_whole(counts) or counts.shape not in ((), (1,), solutions.shape[:1]):
+        raise InputError(f"count={count!r}: give one whole number, or one for each of the {len(solutions)} grids")
+    counts = counts.expand(len(solutions))
     if bad := counts[(counts < 0) | (counts > 81)].tolist():
         raise InputError(f"count={bad[0]}: plant 0 to 81 errors in a grid")
     order = torch.rand(solutions.shape, generator=generator, device=device).argsort(-1)
@@ -213,6 +251,8 @@ def plant_errors(
 
 def parse_grid(text: str) -> Int[Tensor, " 81"]:
     """The grid written as 81 characters: ``1`` .. ``9``, and ``.``, ``0`` or ``_`` for a mask. White space does not count."""
+    if not isinstance(text, str):
+        raise InputError(f"{text!r:.20} is no grid: write 81 characters, each 1 .. 9, or one of . 0 _ for an empty cell")
     cells = "".join(text.split()).replace(".", "0").replace("_", "0")
     if len(cells) != 81 or not set(cells) <= set("0123456789"):
         raise InputError(f"{text[:20]!r} is no grid: write 81 characters, each 1 .. 9, or one of . 0 _ for an empty cell")
@@ -259,6 +299,7 @@ class GridCorpus:
         return self._draw(_base(*HELD_OUT_BASE), count, generator(seed, HELD_OUT))
 
     def _draw(self, base: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        check_whole("count", count, 0, LARGEST // 81)
         which = torch.randint(len(base), (count,), generator=generator, device=generator.device)
         return shuffled(base[which.to(base.device)], generator)
 

@@ -73,7 +73,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const shown = (column) => (value, kind) => {
     if (kind !== "display") return value ?? (kind === "sort" || kind === "type" ? Infinity : "");
     if (column.key === "rule") return shownRule(value);
-    return value === null ? "" : column.decimals === null ? value : value.toFixed(column.decimals);
+    if (column.decimals === null) return element("span", { textContent: value ?? "" }).innerHTML; // text, not HTML
+    return value === null ? "" : value.toFixed(column.decimals);
   };
   const grid = new globalThis.DataTable(sheet, {
     columns: columns.map((column) => ({
@@ -129,9 +130,10 @@ document.addEventListener("DOMContentLoaded", () => {
   addEventListener("hashchange", () => { state = read(); show(); });
 
   function save() {
-    const quoted = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+    const safe = (value) => (typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "")); // no formula
+    const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
     const lines = [columns.map((column) => column.key), ...grid.rows({ search: "applied", order: "applied" }).data().toArray()];
-    const text = lines.map((line) => line.map((value) => quoted(String(value ?? ""))).join(",")).join("\n");
+    const text = lines.map((line) => line.map((value) => quoted(safe(value))).join(",")).join("\n");
     const link = element("a", { href: URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" })), download: `${state.table}.csv` });
     link.click();
     URL.revokeObjectURL(link.href);
