@@ -35,7 +35,8 @@ def seed_everything(seed: int) -> None:
 
 
 def _sequence(seed: int, stream: str) -> np.random.SeedSequence:
-    return np.random.SeedSequence(_words(seed, stream))
+    check_whole("seed", seed, 0)
+    return np.random.SeedSequence(_words(int(seed), stream))
 
 
 def _words(seed: int, stream: str) -> list[int]:
@@ -44,7 +45,6 @@ def _words(seed: int, stream: str) -> list[int]:
     A seed below 2^32 is one word, and the bytes of the name follow, a word each. A larger one is n words, the lowest first, and
     2^32 - n stands as the second, where no byte can be: it says how many of those that follow belong to the seed.
     """
-    check_whole("seed", seed, 0)
     if "\0" in stream:  # the hash takes words that are 0 at the end for none
         raise InputError(f"stream={stream!r}: its name holds a NUL character; leave it out")
     low, *high = (seed >> shift & WORD for shift in range(0, max(1, seed.bit_length()), 32))
