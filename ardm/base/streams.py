@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ardm.base.devices import widest
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_whole
 
 __all__ = ["HELD_OUT", "Chance", "generator", "philox", "seed_everything"]
 
@@ -31,8 +31,7 @@ def seed_everything(seed: int) -> None:
 
 
 def _sequence(seed: int, stream: str) -> np.random.SeedSequence:
-    if seed < 0:
-        raise InputError(f"seed={seed}: it is at least 0")
+    check_whole("seed", seed, 0, 2**64 - 1)
     return np.random.SeedSequence([seed, *stream.encode()])
 
 
@@ -95,6 +94,12 @@ class Chance:
         """The same streams at another step."""
         other = object.__new__(Chance)
         other.key, other.rows, other.step, other.calls = self.key, self.rows, step, 0
+        return other
+
+    def of(self, where: Tensor) -> Chance:
+        """The streams of some of the texts, by a mask over B."""
+        other = self.at(self.step)
+        other.rows = self.rows[where]
         return other
 
     def uniform(self, length: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ardm.base.errors import InputError, at_least_one
+from ardm.base.errors import InputError, at_least_one, check_whole
 from ardm.method.types import Float, Int, Prediction
 
 __all__ = ["Block", "Shape", "Transformer", "units_of"]
@@ -58,6 +58,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
+        check_whole("heads", heads, 1)
+        if width % heads:
+            raise InputError(f"width={width} is not a multiple of heads={heads}")
         self.heads = heads
         self.causal = causal
         self.norm_attention = nn.LayerNorm(width)
@@ -98,6 +101,11 @@ class Transformer(nn.Module):
         for parameter in self.parameters():
             if parameter.dim() >= 2:
                 nn.init.normal_(parameter, std=0.02)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the mask not counted."""
+        return self.shape.vocab_size
 
     def forward(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
         return self.read(self.token(x))

@@ -6,10 +6,12 @@ probability that it is still open to revision at step t (AR-Diffusion, Wu et al.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_number, check_whole
 from ardm.method.types import Float
 
 __all__ = ["PositionalPrior", "forced_overwrites", "maturity", "prior_logit"]
@@ -17,8 +19,10 @@ __all__ = ["PositionalPrior", "forced_overwrites", "maturity", "prior_logit"]
 
 def maturity(n: int, T: int, delta: float | Tensor = 0.0, *, device: torch.device | str | None = None) -> Float[Tensor, " n"]:
     """tau(i) for i = 0 .. n-1, in steps."""
-    if n < 1 or T < 1:
-        raise InputError(f"n={n}, T={T}: a sequence has at least 1 position and sampling at least 1 step")
+    check_whole("n", n, 1)
+    check_whole("T", T, 1)
+    if not isinstance(delta, Tensor):
+        _check_finite("delta", delta)
     i = torch.arange(n, dtype=torch.float32, device=device)
     return (T / n) * (i + delta)
 
@@ -48,7 +52,14 @@ def forced_overwrites(n: int, T: int, alpha: float = 1.25, delta: float = 0.0) -
     return torch.stack([prior_logit(n, t, T, alpha, delta).sigmoid() for t in range(1, T + 1)]).sum(0)
 
 
+def _check_finite(name: str, value: float) -> None:
+    check_number(name, value)
+    if not math.isfinite(value):
+        raise InputError(f"{name}={value}: it is finite")
+
+
 def _check_slope(alpha: float) -> None:
+    _check_finite("alpha", alpha)
     if not alpha > 0:
         raise InputError(f"alpha={alpha}: the slope is positive, else right tokens would mature first")
 
@@ -59,6 +70,7 @@ class PositionalPrior(nn.Module):
     def __init__(self, alpha: float = 1.25, delta: float = 0.0) -> None:
         super().__init__()
         _check_slope(alpha)
+        _check_finite("delta", delta)
         self.log_alpha = nn.Parameter(torch.tensor(float(alpha)).log())
         self.delta = nn.Parameter(torch.tensor(float(delta)))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from ardm.base.devices import double, widest
 from ardm.base.errors import InputError
 from ardm.base.streams import generator
+from ardm.method.inputs import check_ids, check_range
 from ardm.method.types import Bool, Float, Int, Prediction
 
 __all__ = ["LAWS", "Law", "Oracle", "addition", "agreement", "dyck", "latin", "markov", "parity", "permutation", "sudoku"]
@@ -92,9 +93,7 @@ class Law:
 
     def log_prob(self, x: Int[Tensor, "B L"]) -> Float[Tensor, " B"]:
         """Exact log-probability of each sequence in nats, float64; -inf where the law forbids it (a mask is forbidden too)."""
-        if x.shape[-1] != self.length:
-            raise InputError(f"sequences of {x.shape[-1]} tokens: {self.name} has length {self.length}")
-        x = x.cpu()
+        x = self._read(x)
         known = (x >= 0) & (x < self.vocab_size)
         token = torch.where(known, x, 0)
         state = torch.full(x.shape[:1], self.start)
@@ -105,6 +104,13 @@ class Law:
         allowed = known.all(-1) & self.accepts[state]
         total = total - self._every_ending[0, self.start].log()
         return torch.where(allowed, total, -torch.inf)
+
+    def _read(self, x: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        """The texts on the CPU, of the law's length."""
+        check_ids("x", x)
+        if x.shape[-1] != self.length:
+            raise InputError(f"x holds sequences of {x.shape[-1]} tokens: {self.name} has length {self.length}")
+        return x.long().cpu()
 
     def is_valid(self, x: Int[Tensor, "B L"]) -> Bool[Tensor, " B"]:
         """Whether the law gives the sequence any probability at all."""
@@ -120,7 +126,8 @@ class Law:
         V = self.vocab_size
         if not 0.0 <= error_rate < 1.0:
             raise InputError(f"error_rate={error_rate}: it is a probability in [0, 1)")
-        x = x.cpu()
+        x = self._read(x)
+        check_range("x", x, V)
         evidence = torch.full((*x.shape, V + 1), error_rate / max(V - 1, 1), dtype=torch.float64)
         evidence.scatter_(-1, x.unsqueeze(-1), 1.0 - error_rate)
         evidence = torch.where((x == V).unsqueeze(-1), 1.0, evidence)[..., :V]
@@ -145,7 +152,8 @@ class Law:
 
         The best path of max-product recursions (Viterbi 1967, doi:10.1109/TIT.1967.1054010); masks may become anything.
         """
-        V, device, x = self.vocab_size, x.device, x.cpu()
+        V, device, x = self.vocab_size, x.device, self._read(x)
+        check_range("x", x, V)
         agrees = torch.full((*x.shape, V + 1), -1e6, dtype=torch.float64)  # one more change outweighs any probability
         agrees.scatter_(-1, x.unsqueeze(-1), 0.0)
         agrees = torch.where((x == V).unsqueeze(-1), 0.0, agrees)[..., :V]
@@ -190,6 +198,11 @@ class Oracle:
 
     law: Law
     error_rate: float = 0.05
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the mask not counted."""
+        return self.law.vocab_size
 
     def __call__(self, x: Int[Tensor, "B L"], time: float) -> Prediction:
         log_q = self.law.posterior(x, error_rate=self.error_rate).log()
