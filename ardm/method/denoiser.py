@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ardm.base.errors import InputError, at_least_one, check_whole
-from ardm.method.types import Float, Int, Prediction
+from ardm.method.types import Float, Head, Int, Prediction
 
 __all__ = ["Block", "Shape", "Transformer", "units_of"]
 
@@ -110,8 +110,17 @@ class Transformer(nn.Module):
     def forward(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
         return self.read(self.token(x))
 
+    def by_head(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
+        """The same prediction without its logits, by the last layer and what that reads: a denoiser for a large vocabulary."""
+        return Prediction(hidden=self.states(self.token(x)), head=Head(self.readout.weight, self.readout.bias))
+
     def read(self, embedded: Float[Tensor, "B L D"]) -> Prediction:
         """The prediction for tokens given as embeddings, such as a mixture of two tokens in a relaxed overwrite."""
+        h = self.states(embedded)
+        return Prediction(logits=self.readout(h), hidden=h)
+
+    def states(self, embedded: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """What the last layer reads."""
         L = embedded.shape[1]
         if self.shape.length < L:
             raise InputError(f"{L} tokens: this denoiser was built for at most {self.shape.length}")
@@ -123,5 +132,4 @@ class Transformer(nn.Module):
             h = h + self.unit[self.units[:L]].sum(1)
         for block in self.blocks:
             h = block(h)
-        h = self.norm(h)
-        return Prediction(logits=self.readout(h), hidden=h)
+        return self.norm(h)

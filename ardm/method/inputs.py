@@ -11,7 +11,7 @@ from ardm.base.devices import widest
 from ardm.base.errors import InputError
 from ardm.method.types import Belief, Prediction
 
-__all__ = ["check_fixed", "check_ids", "check_prediction", "check_range", "check_uniform"]
+__all__ = ["check_fixed", "check_ids", "check_prediction", "check_range", "check_table", "check_uniform"]
 
 IDS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -60,21 +60,23 @@ def check_uniform(uniform: Any, x: Tensor) -> None:
         raise InputError(f"uniform of shape {tuple(uniform.shape)}: x has {tuple(x.shape)}, one for each id")
 
 
+def check_table(name: str, log_q: Any, x: Tensor) -> None:
+    """A table has a row of numbers for each id of ``x``."""
+    if not isinstance(log_q, Tensor) or log_q.dim() != 3 or not log_q.is_floating_point():
+        kind = f"{log_q.dtype} {tuple(log_q.shape)}" if isinstance(log_q, Tensor) else type(log_q).__name__
+        raise InputError(f"{name} is {kind}: give floating-point numbers [B, L, V]")
+    if log_q.shape[:2] != x.shape or log_q.shape[2] < 1:
+        raise InputError(f"{name} of shape {tuple(log_q.shape)}: x has {tuple(x.shape)}, one row of words for each id")
+
+
 def check_prediction(said: Any, x: Tensor, before: Belief | None = None) -> None:
     """A denoiser speaks of every id of ``x``, and always of the same words."""
     if not isinstance(said, Prediction):
         raise InputError(f"the denoiser gave a {type(said).__name__}: it gives a Prediction(logits, hidden)")
-    known = "state" if said.head else "logits"
-    for name in (known, "hidden"):
-        value = getattr(said, name)
-        if value.dim() != 3 or value.shape[:2] != x.shape:
-            raise InputError(
-                f"{name} of shape {tuple(value.shape)}: the denoiser was given x of {tuple(x.shape)}, one row for each id"
-            )
-        if not value.is_floating_point():
-            raise InputError(f"{name} of {value.dtype}: the denoiser gives floating-point numbers")
-    words = len(said.head.weight) if said.head else said.logits.shape[-1]
-    if words < 1:
-        raise InputError(f"{known} of {words} words: the denoiser has a vocabulary of at least 1")
+    known = "logits" if said.head is None else "state"
+    check_table(known, getattr(said, known), x)
+    if not isinstance(said.hidden, Tensor) or said.hidden.dim() != 3 or said.hidden.shape[:2] != x.shape:
+        raise InputError(f"hidden of shape {tuple(said.hidden.shape)}: x has {tuple(x.shape)}, one row for each id")
+    words = said.logits.shape[-1] if said.head is None else len(said.head.weight)
     if before is not None and before.vocab_size != words:
         raise InputError(f"{known} of {words} words: the denoiser spoke of {before.vocab_size} one step before")

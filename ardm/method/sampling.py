@@ -13,7 +13,7 @@ from ardm.base.errors import InputError, check_whole
 from ardm.base.streams import Chance
 from ardm.method.belief import Table, believe
 from ardm.method.draw import Draw
-from ardm.method.inputs import check_fixed, check_ids, check_prediction, check_range, check_uniform
+from ardm.method.inputs import check_fixed, check_ids, check_prediction, check_range, check_table, check_uniform
 from ardm.method.types import Action, Belief, Bool, Denoiser, Float, Int, Prediction, Rule, Step
 
 __all__ = ["EVENTS", "Frame", "Trace", "blank", "noise", "observe", "refine"]
@@ -225,12 +225,14 @@ def observe(
     ``uniform``: numbers in [0, 1), float64 where the device has it, from which the proposal is drawn (see :class:`Draw`).
     ``before``: what the denoiser said one step ago, as another step's ``now`` or as a table of log q.
     """
+    _check_call(denoiser)
     check_ids("x", x, least=1)
-    _check_known(x, denoiser)
     check_whole("T", T, 1)
     check_whole("t", t, 1, T)
     check_uniform(uniform, x)
+    _check_known(x, denoiser)
     if before is not None and not isinstance(before, Belief):
+        check_table("before", before, x)
         before = Table(before)
     state = replace(_at_start(x), before=before)
     step = _meet(denoiser, state, t=t, T=T, draw=Draw(), uniform=uniform)
@@ -269,12 +271,13 @@ def refine(  # noqa: PLR0913  the one entry of the package: what to run, then ho
     the host waits for the device. Without it nothing in a step does, but what denoiser and rule do themselves, ``patience``, and
     a draw from a head (:func:`~ardm.method.head.read_head`).
     """
+    _check_call(denoiser, rule, draw)
     check_ids("x", x)
-    _check_known(x, denoiser)
     check_fixed(fixed, x)
     check_whole("steps", steps, 1)
     if patience is not None:
         check_whole("patience", patience, 1)
+    _check_known(x, denoiser)
     rows = _rows(len(x), first_row, x.device)
     proposals, choices = (Chance(seed, stream, rows) for stream in ("proposals", "choices"))
     state, tally = _at_start(x, fixed), _Tally.of(x)
@@ -385,6 +388,14 @@ def _frame(step: Step, action: Action, after: _State, last: Frame | None) -> Fra
     return Frame(**{name: whole.pop(name) for name in done}, scores=whole)
 
 
+def _check_call(denoiser: Denoiser, rule: Rule | None = None, draw: Draw = Draw()) -> None:
+    for name, value in (("denoiser", denoiser), *([("rule", rule)] if rule is not None else [])):
+        if not callable(value):
+            raise InputError(f"{name}={value!r}: give something that can be called")
+    if not isinstance(draw, Draw):
+        raise InputError(f"draw={draw!r}: give a Draw, such as Draw(temperature=0.7)")
+
+
 def _check_known(x: Int[Tensor, "B L"], denoiser: Denoiser) -> None:
     """Before the call, where the denoiser says how many words it knows: a GPU would not tell which id was the wrong one."""
     words = getattr(denoiser, "vocab_size", None)
@@ -398,6 +409,10 @@ def _check_start(step: Step) -> None:
 
 
 def _check_action(action: Action, step: Step, rule: Rule) -> None:
+    for name in ("write", "remask"):
+        mask = getattr(action, name, None)
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != step.x.shape:
+            raise InputError(f"{type(rule).__name__} gives no {name} of True and False, {tuple(step.x.shape)}: look at Action")
     if (action.write & action.remask).any():
         raise ValueError(f"{type(rule).__name__} writes and hides the same token")
     if ((action.write | action.remask) & step.is_fixed).any():

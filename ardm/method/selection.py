@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,6 +43,11 @@ class Selection:
         if self.last_budget is not None and self.budget is None:
             raise InputError(f"last_budget={self.last_budget} without a budget: give the budget of step 1 too")
 
+    @cached_property
+    def _limit(self) -> float:
+        """The logit of the threshold, in the precision of a gate."""
+        return torch.tensor(self.threshold).logit().item()
+
     def budget_at(self, t: int, T: int) -> int | None:
         """Most tokens of a sequence at step t of T; None is no limit."""
         if self.budget is None or self.last_budget is None or T == 1:
@@ -52,10 +58,7 @@ class Selection:
         self, logit_p: Float[Tensor, "B L"], allowed: Bool[Tensor, "B L"], step: Step, chance: Chance
     ) -> Bool[Tensor, "B L"]:
         p = logit_p.sigmoid()
-        if self.how == "bernoulli":
-            chosen = chance.uniform(p.shape[-1]) < p
-        else:
-            chosen = logit_p > torch.tensor(self.threshold).logit().item()
+        chosen = chance.uniform(p.shape[-1]) < p if self.how == "bernoulli" else logit_p > self._limit
         chosen = chosen & allowed
         if self.per_position is not None:
             chosen = chosen & (step.is_mask | (step.overwrites < self.per_position))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ardm.base.devices import double, widest
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_number
 from ardm.base.streams import generator
 from ardm.method.inputs import check_ids, check_range
 from ardm.method.types import Bool, Float, Int, Prediction
@@ -124,6 +124,7 @@ class Law:
         are certain; a visible part that no sequence of the law can have then raises ``InputError``.
         """
         V = self.vocab_size
+        check_number("error_rate", error_rate)
         if not 0.0 <= error_rate < 1.0:
             raise InputError(f"error_rate={error_rate}: it is a probability in [0, 1)")
         x = self._read(x)
