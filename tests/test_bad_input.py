@@ -412,7 +412,7 @@ def test_gates(combine, signals):
 def test_heads(hidden, signals, width, make):
     bad = {"hidden": not is_whole(hidden, 0, 99), "signals": not is_whole(signals, 0, 99), "width": not is_whole(width, 1, 99)}
     bad["width"] |= make is AttentiveHead and is_whole(width, 1, 99) and width % 4 > 0
-    named = [name for name in bad if bad[name] and not is_whole(locals()[name], 99)]
+    named = [name for name in bad if bad[name]]
     if not any(is_whole(value, 99) for value in (hidden, signals, width)):  # nobody means 2^70 units
         refused_or(lambda: make(hidden, signals, width), named, not named)
 
@@ -423,15 +423,16 @@ def test_priors(n, T, alpha, delta):
     bad = {
         "n": not is_whole(n, 1, math.inf),
         "T": not is_whole(T, 1, math.inf),
-        "alpha": not is_number(alpha, 0, 1e308, above=True),
-        "delta": not is_number(delta, -1e308, 1e308) and not isinstance(delta, torch.Tensor),
+        "alpha": not is_number(alpha, 1e-6, 1e6) and not isinstance(alpha, torch.Tensor),
+        "delta": not is_number(delta, -1e6, 1e6) and not isinstance(delta, torch.Tensor),
     }
     small = all(is_whole(value, 1, 99) for value in (n, T))
     named = [name for name in bad if bad[name]]
     if named or small:
         r = refused_or(lambda: prior_logit(n, 1, T, alpha, delta), named, not named)
         assert r is None or (r.shape == (n,) and r.isfinite().all())
-    wrong = [name for name in ("alpha", "delta") if bad[name] or (isinstance(delta, torch.Tensor) and name == "delta")]
+    learnt = {"alpha": alpha, "delta": delta}
+    wrong = [name for name, value in learnt.items() if bad[name] or isinstance(value, torch.Tensor)]
     prior = refused_or(lambda: PositionalPrior(alpha, delta), wrong, not wrong)
     assert prior is None or 0 < prior.alpha.item() < math.inf
     for call in (maturity, forced_overwrites):

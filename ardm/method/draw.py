@@ -78,7 +78,9 @@ class Draw:
 
     def _weights(self, log_q: Tensor, top: Tensor) -> Tensor:
         """``[N, V]``: the probability of every token over that of the likeliest, 0 for those cut off."""
-        score = (double(log_q) - double(top)).div_(self.temperature)  # the likeliest stays at 0 however low the temperature
+        score = (double(log_q) - double(top)).div_(
+            float(self.temperature)
+        )  # the likeliest stays at 0 however low the temperature
         if self.top_k is not None and self.top_k < score.shape[-1]:
             kept = torch.zeros_like(score, dtype=torch.bool).scatter_(-1, score.topk(self.top_k, dim=-1).indices, True)
             score = score.masked_fill(~kept, -torch.inf)

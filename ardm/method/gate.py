@@ -115,9 +115,9 @@ class LinearHead(nn.Module):
 
 
 def _check_sizes(hidden: int, signals: int, width: int) -> None:
-    check_whole("hidden", hidden, 0)
-    check_whole("signals", signals, 0)
-    check_whole("width", width, 1)
+    check_whole("hidden", hidden, 0, 2**31)
+    check_whole("signals", signals, 0, 2**31)
+    check_whole("width", width, 1, 2**31)
 
 
 class LearnedHead(nn.Module):

@@ -75,7 +75,7 @@ def read_head(
     """
     _check(head, hidden, tokens, uniform)
     positions, words = tile or TILE.get(hidden.device.type, WIDE_TILE)
-    parts = [_read(head, rows, words, draw.temperature) for rows in hidden.flatten(0, -2).split(positions)]
+    parts = [_read(head, rows, words, float(draw.temperature)) for rows in hidden.flatten(0, -2).split(positions)]
     *seen, masses = (torch.cat(part) for part in zip(*parts, strict=True))
     log_sum, entropy, margin, best, top = (value.view(hidden.shape[:-1]) for value in seen)
     if check and not log_sum.isfinite().all():

@@ -123,9 +123,9 @@ def noise(
 
 
 def _check_sizes(count: int, length: int, vocab_size: int) -> None:
-    check_whole("count", count, 0)
-    check_whole("length", length, 1)
-    check_whole("vocab_size", vocab_size, 1)
+    check_whole("count", count, 0, 2**31)
+    check_whole("length", length, 1, 2**31)
+    check_whole("vocab_size", vocab_size, 1, 2**31)
 
 
 def _rows(count: int, first: int, device: torch.device | str) -> Int[Tensor, " B"]:

@@ -153,7 +153,8 @@ class Law:
 
         The best path of max-product recursions (Viterbi 1967, doi:10.1109/TIT.1967.1054010); masks may become anything.
         """
-        V, device, x = self.vocab_size, x.device, self._read(x)
+        given, V = x, self.vocab_size
+        x = self._read(x)
         check_range("x", x, V)
         agrees = torch.full((*x.shape, V + 1), -1e6, dtype=torch.float64)  # one more change outweighs any probability
         agrees.scatter_(-1, x.unsqueeze(-1), 0.0)
@@ -169,7 +170,7 @@ class Law:
             token = choice.gather(1, state.unsqueeze(1)).squeeze(1)
             state = self.following[state, token]
             tokens.append(token)
-        return torch.stack(tokens, dim=1).to(device)
+        return torch.stack(tokens, dim=1).to(given.device)
 
     def marginals(self) -> Float[Tensor, "L V"]:
         """``[L, V]``: the exact distribution of the token at each position."""
