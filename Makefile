@@ -1,8 +1,8 @@
 # make book    run every notebook that is out of date, build the book: _build/html/index.html
 # make pdf     the whole book as one file: _build/book.pdf (needs Chromium)
 # make epub    the whole book for e-readers: _build/book.epub
-# make test    run every check; PROFILE=cluster instead plays the small arena on a SLURM of this machine (slurm-wlm, munge, root),
-#              PROFILE=lab the explorers in JupyterLab, in a browser (Chromium)
+# make test    run every check; PROFILE=full with twenty times the random cases (ARDM_TESTS=full), PROFILE=cluster instead plays the
+#              small arena on a SLURM of this machine (slurm-wlm, munge, root), PROFILE=lab the explorers in JupyterLab (Chromium)
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
 # make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
@@ -108,7 +108,7 @@ else
 	$(PY) -m ruff check --quiet --output-format concise . || failed="$$failed style"; \
 	$(PY) -m ruff format --quiet --check . || failed="$$failed format"; \
 	section "tests: the package, the book, its pages"; \
-	$(ONE_THREAD) $(PY) -m pytest tests -n auto --dist loadscope -q || failed="$$failed tests"; \
+	$(if $(filter full,$(PROFILE)),ARDM_TESTS=full) $(ONE_THREAD) $(PY) -m pytest tests -n auto --dist loadscope -q || failed="$$failed tests"; \
 	section "notebooks: a new run against the stored outputs"; \
 	$(ONE_THREAD) $(PY) -m pytest --nbval notebooks -n auto --dist loadscope -q || failed="$$failed notebooks"; \
 	section "result"; \

@@ -1,5 +1,7 @@
 """Shape annotations are checked while tests run: jaxtyping reads them, beartype enforces them."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -8,7 +10,8 @@ from jaxtyping import install_import_hook
 install_import_hook("ardm", "shapes.check")  # stays: modules of the package are imported later, by the tests
 
 settings.register_profile("ardm", deadline=None)  # a slow machine is no failure
-settings.load_profile("ardm")
+settings.register_profile("full", parent=settings.get_profile("ardm"), max_examples=2000)
+settings.load_profile("full" if os.environ.get("ARDM_TESTS") == "full" else "ardm")
 
 
 @pytest.fixture

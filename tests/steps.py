@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from ardm.base.streams import Chance
+from ardm.method.belief import Table
 from ardm.method.types import Step
 
 V = 4
@@ -20,8 +21,8 @@ def step(x, t, T, fixed=None):
         T=T,
         x=x,
         proposal=x.clamp(max=V - 1),
-        log_q=log_q,
-        log_q_before=None,
+        now=Table(log_q),
+        before=None,
         log_q_written=zero.float(),
         hidden=torch.zeros(*x.shape, 0),
         is_mask=x == V,
@@ -39,13 +40,13 @@ def seen(x, q, t, T, *, proposal=None, written=None, before=None, overwrites=Non
     """A step of one text with the given probabilities of the four words at each position."""
     s = step([x], t, T)
     q = torch.tensor([q])
-    given = {"log_q": q.log()}
+    given = {"now": Table(q.log())}
     if proposal is not None:
         given["proposal"] = torch.tensor([proposal])
     if written is not None:
         given["log_q_written"] = torch.tensor([written]).log()
     if before is not None:
-        given["log_q_before"] = torch.tensor([before]).log()
+        given["before"] = Table(torch.tensor([before]).log())
     if overwrites is not None:
         given["overwrites"] = torch.tensor([overwrites])
     return replace(s, **given)

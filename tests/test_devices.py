@@ -170,7 +170,7 @@ def test_signals_are_those_of_the_cpu(device, signal):
     for where in (CPU, device):
         given = {"t": 3, "T": 8, "uniform": uniform.to(where, widest(where))}
         before = observe(on(where), torch.full_like(x, 47).to(where), **given)
-        steps[where] = observe(on(where), x.to(where), **given, log_q_before=before.log_q)
+        steps[where] = observe(on(where), x.to(where), **given, before=before.now)
     close(SIGNALS[signal](steps[device]), SIGNALS[signal](steps[CPU]))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ardm.base.errors import InputError
+from ardm.method.belief import Table
 from ardm.method.gate import COMBINE, DOCUMENT, SIGNALS, AttentiveHead, Features, LearnedHead, LinearHead, OverwriteGate
 from ardm.method.prior import PositionalPrior, prior_logit
 from ardm.method.signals import entropy, margin
@@ -119,8 +120,8 @@ def step(L=5, V=4, t=2, T=8, *, before=True, seed=0) -> Step:
         T=T,
         x=x,
         proposal=x.clamp(max=V - 1),
-        log_q=log_q,
-        log_q_before=log_q_before,
+        now=Table(log_q),
+        before=Table(log_q_before) if before else None,
         log_q_written=torch.zeros(2, L),
         hidden=torch.randn(2, L, 3, generator=g),
         is_mask=x == V,
@@ -162,7 +163,7 @@ def test_first_step_and_certain_predictions_give_finite_probabilities():
     certain[..., 0] = 0
     for head in (LinearHead(), LearnedHead(3)):
         gate = OverwriteGate(head)
-        for one in (s, replace(s, log_q=certain)):
+        for one in (s, replace(s, now=Table(certain))):
             assert gate(one).logit_p.isfinite().all()
 
 

@@ -11,8 +11,9 @@ from torch.testing import assert_close
 from ardm.base.errors import InputError
 from ardm.base.streams import Chance
 from ardm.method.draw import Draw
-from ardm.method.head import Head, read_head
+from ardm.method.head import read_head
 from ardm.method.signals import confidence_change, entropy, log_prob_of, margin
+from ardm.method.types import Head
 
 B, L, D = 3, 7, 16
 CLOSE = {torch.float64: {"rtol": 1e-10, "atol": 1e-10}, torch.float32: {"rtol": 1e-5, "atol": 1e-5}}
@@ -89,8 +90,8 @@ def test_the_confidence_change_needs_no_logits_of_the_step_before():
 
 def test_gradients_are_those_through_the_logits():
     hidden, head, tokens, uniform = given(83)
-    leaves = [x.clone().requires_grad_() for x in (hidden, *head)]
-    twins = [x.clone().requires_grad_() for x in (hidden, *head)]
+    leaves = [x.clone().requires_grad_() for x in (hidden, head.weight, head.bias)]
+    twins = [x.detach().clone().requires_grad_() for x in leaves]
     read = read_head(Head(*leaves[1:]), leaves[0], tokens=tokens, uniform=uniform, tile=(4, 16))
     logits = twins[0] @ twins[1].T + twins[2]
     plain = (

@@ -7,6 +7,7 @@ import torch
 
 from ardm.base.errors import InputError
 from ardm.base.streams import generator
+from ardm.method.belief import Table
 from ardm.method.labels import LABELS, Situation, leave_one_out, likelihood_ratio
 from ardm.method.types import Prediction, Step
 from ardm.worlds.laws import Oracle, agreement, markov
@@ -20,8 +21,8 @@ def situation(x, x0, denoiser, V, *, final=None, share=1.0) -> Situation:
         T=4,
         x=x,
         proposal=x0,
-        log_q=flat,
-        log_q_before=None,
+        now=Table(flat),
+        before=None,
         log_q_written=torch.zeros(x.shape),
         hidden=flat[..., :0],
         is_mask=x == V,

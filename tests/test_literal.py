@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ardm.base.errors import InputError
+from ardm.method.belief import Table
 from ardm.method.gate import LinearHead, OverwriteGate
 from ardm.method.literal import AS_WRITTEN, DEFECTS, LiteralGate, RunningNormaliser
 from ardm.method.types import Step
@@ -22,8 +23,8 @@ def step(seed=0, rows=4, before=True) -> Step:
         T=8,
         x=x,
         proposal=x,
-        log_q=log_q,
-        log_q_before=log_q_before,
+        now=Table(log_q),
+        before=Table(log_q_before) if before else None,
         log_q_written=torch.zeros(x.shape),
         hidden=log_q[..., :2],
         is_mask=no,

@@ -15,12 +15,12 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from ardm.adapters.masked_lm import NEVER, MaskedLanguageModel
+from ardm.adapters.masked_lm import MaskedLanguageModel
 from ardm.base.errors import InputError
 from ardm.method.rules import HideThenRefill, OneWay, TokenToMask
 from ardm.method.sampling import refine
 from ardm.method.schedule import Schedule
-from ardm.method.types import Denoiser
+from ardm.method.types import NEVER, Denoiser
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 PAD, MASK, SPECIAL = 0, 4, (1, 2, 3)

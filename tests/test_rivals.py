@@ -7,6 +7,7 @@ import torch
 from steps import DOUBT, SURE, TIE, V, places, rng, seen, step
 
 from ardm.base.errors import InputError
+from ardm.method.belief import Table
 from ardm.method.gate import LinearHead, OverwriteGate
 from ardm.method.rules import (
     DDPD,
@@ -149,7 +150,7 @@ def test_token_to_mask_by_hand():
     assert places(TokenToMask(threshold=0.1, share=1.0, per_position=9)(s, rng()).remask) == [0, 5, 6]
     # fallen by .47, 0, .28, 0, .28, .47, 0: above .3 are the first and the sixth
     assert places(TokenToMask("logit_diff", per_position=9)(s, rng()).remask) == [0, 5]
-    assert not TokenToMask("logit_diff")(replace(s, log_q_before=None), rng()).remask.any()
+    assert not TokenToMask("logit_diff")(replace(s, before=None), rng()).remask.any()
 
 
 def test_informed_corrector_by_hand():
@@ -161,7 +162,7 @@ def test_informed_corrector_by_hand():
         assert places(write & (s.x < V)) == expected
     many = replace(
         step(torch.zeros(4000, 4, dtype=torch.long), 1, 9),
-        log_q=torch.tensor([SURE, TIE, DOUBT, SURE]).log().expand(4000, 4, 4),
+        now=Table(torch.tensor([SURE, TIE, DOUBT, SURE]).log().expand(4000, 4, 4)),
     )
     first = InformedCorrector(1, noise=1.0)(many, rng(4000)).write.float().mean(0)
     c = torch.tensor([0.97 / 0.01, 0.5 / 0.48, 0.4 / 0.2, 0.97 / 0.01]).log()
@@ -193,7 +194,7 @@ def test_klass_asks_that_a_prediction_has_settled():
     assert places(Settled(0.9, 0.6)(s, rng()).write) == [0]
     assert places(Settled(0.9, 0.61)(s, rng()).write) == [0, 1]
     assert places(Settled(0.4, 0.6)(s, rng()).write) == [0, 2]
-    assert places(Settled(0.1, 9.0)(replace(s, log_q_before=None), rng()).write) == [0]
+    assert places(Settled(0.1, 9.0)(replace(s, before=None), rng()).write) == [0]
     with pytest.raises(InputError, match="moved=0"):
         Settled(moved=0)
 

@@ -7,6 +7,7 @@ import torch
 from steps import DOUBT, SURE, V, places, rng, seen, step
 
 from ardm.base.errors import InputError
+from ardm.method.belief import Table
 from ardm.method.gate import LinearHead, OverwriteGate
 from ardm.method.prior import prior_logit
 from ardm.method.rules import (
@@ -97,7 +98,7 @@ def test_the_acceptance_test_writes_only_what_is_likelier():
     """Proposals are token 1 everywhere: over a mask always, over token 0 (less likely) yes, over 1 and 2 (likelier) no."""
     s = step([[V, 0, 1, 2]], 2, 4)
     log_q = torch.tensor([0.1, 0.3, 0.5, 0.1]).log().expand(1, 4, 4)
-    s = replace(s, log_q=log_q, proposal=torch.ones_like(s.x))
+    s = replace(s, now=Table(log_q), proposal=torch.ones_like(s.x))
     gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=50.0), combine="gate_only").eval()
     assert Overwrite(gate)(s, rng()).write.tolist() == [[True] * 4]
     assert Overwrite(gate, accept="better")(s, rng()).write.tolist() == [[True, True, False, False]]

@@ -323,7 +323,7 @@ class UntilQuiet:
     """Rewrites row b at steps 1 .. b alone, always to another token."""
 
     def __call__(self, step, chance):
-        rows = torch.arange(len(step.x))[:, None] >= step.t
+        rows = chance.rows[:, None] >= step.t
         differs = step.proposal != step.x
         return Action(write=rows & differs, remask=torch.zeros_like(differs))
 
@@ -373,23 +373,28 @@ def test_the_last_step_hides_nothing_and_a_hidden_token_has_no_log_q_any_more():
     assert (trace.x < V).all() and trace.remasks.tolist() == [L] * B
 
 
-def test_a_finished_sequence_is_left_alone_and_keeps_what_was_last_said_of_it():
+def test_a_finished_sequence_leaves_the_batch_and_keeps_what_was_last_said_of_it():
     class Late:
         """Row 0 rests at step 1 and would be rewritten ever after; row 1 changes at every step."""
 
         def __call__(self, step, chance):
+            asked.append(chance.rows.tolist())
             write = (step.proposal != step.x) | (step.t > 1)
-            write[0] &= step.t > 1
+            write &= (chance.rows > 0).unsqueeze(-1) | (step.t > 1)
             return Action(write=write, remask=torch.zeros_like(write))
 
-    spy = Spy(Late())
+    asked, spy = [], Spy(Late())
     draft = starts()["draft"][0][:2]
-    trace = refine(Random(), spy, draft, 4, seed=2, patience=1)
-    assert trace.calls.tolist() == [1, 4]
+    trace = refine(Random(), spy, draft, 4, seed=2, patience=1, record=True)
+    assert trace.calls.tolist() == [1, 4] and asked == [[0, 1], [1], [1], [1]]
     assert torch.equal(trace.x[0], draft[0]) and trace.writes[0] == 0
-    first, last = spy.steps[0], spy.steps[-1]
-    assert torch.equal(last.log_q[0], first.log_q[0]) and torch.equal(last.hidden[0], first.hidden[0])
-    assert not torch.equal(last.log_q[1], first.log_q[1])
+    first, *others = trace.frames
+    for frame in others:
+        assert torch.equal(frame.x[0], draft[0]) and not (frame.write | frame.remask | frame.changed)[0].any()
+        assert torch.equal(frame.scores["entropy"][0], first.scores["entropy"][0])
+        assert (frame.scores["confidence_change"][0] == 0).all()
+    assert not torch.equal(others[-1].scores["entropy"][1], first.scores["entropy"][1])
+    assert torch.equal(spy.steps[1].before.log_q, spy.steps[0].log_q[1:])
 
 
 def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
@@ -455,7 +460,7 @@ def test_observe_is_the_step_that_a_rule_meets():
     refine(denoiser, spy, blank(B, L, V), 4, seed=3)
     met = spy.steps
     uniform = torch.full((B, L), 0.5, dtype=torch.float64)
-    alone = observe(denoiser, met[1].x, t=2, T=4, uniform=uniform, log_q_before=met[0].log_q)
+    alone = observe(denoiser, met[1].x, t=2, T=4, uniform=uniform, before=met[0].now)
     assert denoiser.times[-1] == denoiser.times[1] == 0.75
     for name in ("x", "log_q", "log_q_before", "hidden", "is_mask", "is_fixed"):
         assert torch.equal(getattr(alone, name), getattr(met[1], name)), name

@@ -6,6 +6,7 @@ from steps import rng
 
 from ardm.base.errors import InputError
 from ardm.base.streams import Chance
+from ardm.method.belief import Table
 from ardm.method.selection import Selection
 from ardm.method.types import Step
 
@@ -22,8 +23,8 @@ def step(x, t=1, T=4, overwrites=None):
         T=T,
         x=x,
         proposal=zero,
-        log_q=flat,
-        log_q_before=None,
+        now=Table(flat),
+        before=None,
         log_q_written=zero.float(),
         hidden=flat[..., :0],
         is_mask=x == 6,

@@ -17,6 +17,7 @@ from test_figures import trace
 
 from ardm.base.errors import InputError
 from ardm.book.widgets import CLASSES, KEY, SCRIPTS, frontier_explorer, gate_explorer, player, prior_explorer
+from ardm.method.belief import Table
 from ardm.method.gate import COMBINE, FOUR, LinearHead, OverwriteGate
 from ardm.method.prior import PositionalPrior
 from ardm.method.sampling import EVENTS
@@ -62,8 +63,8 @@ def in_python(case: dict) -> list[dict]:
         T=case["T"],
         x=x,
         proposal=x,
-        log_q=log_q,
-        log_q_before=before,
+        now=Table(log_q),
+        before=Table(before),
         log_q_written=log_q[..., 0],
         hidden=torch.zeros(1, 3, 0),
         is_mask=none,

@@ -6,6 +6,7 @@ Needs the extra ``hf`` (transformers). Nothing is downloaded here: the reader lo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,12 +14,9 @@ from torch import Tensor, nn
 
 from ardm.base.devices import pick_device
 from ardm.base.errors import InputError
-from ardm.method.types import Bool, Float, Int, Prediction
+from ardm.method.types import NEVER, Bool, Float, Head, Int, Prediction
 
-__all__ = ["NEVER", "MaskedLanguageModel", "Tokenizer", "load"]
-
-NEVER = -1e4
-"""The logit of a token that is never proposed: next to nothing in any precision, and no infinity that would make a signal NaN."""
+__all__ = ["MaskedLanguageModel", "Tokenizer", "load"]
 
 
 @runtime_checkable
@@ -47,6 +45,9 @@ class MaskedLanguageModel:
 
     The hidden states are those of the last layer. Such a model was trained on masks and never on errors: what it says of a
     visible token it says having seen it.
+
+    Predictions are given by the model's output embedding and what it reads, so that ``[B, L, V]`` is never made; by logits where
+    :attr:`layer` is None.
     """
 
     def __init__(
@@ -106,9 +107,31 @@ class MaskedLanguageModel:
         framed = any(len(part) for part in self.frame)
         return torch.zeros_like(x, dtype=torch.bool) if self.pad_id is None or framed else x == self.pad_id
 
+    @cached_property
+    @torch.no_grad()
+    def layer(self) -> nn.Linear | None:
+        """The model's output embedding, if its logits are what that layer makes of its input and nothing else is done to them.
+
+        Found out by two short calls. None where the model names no such layer, does not call it, or changes what comes out.
+        """
+        find = getattr(self.model, "get_output_embeddings", None)
+        layer = find() if callable(find) else None
+        if type(layer) is not nn.Linear or len(layer.weight) != self.vocab_size:
+            return None
+        ids = torch.full((1, 2), self.mask_id, device=self.device)
+        given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        plain: Any = self.model(**given)
+        try:
+            _, state = _heard(self.model, layer, given)
+        except (RuntimeError, ValueError, IndexError):  # a model that cannot do with no position
+            return None
+        logits = layer(state)
+        near = 8 * torch.finfo(logits.dtype).eps
+        return layer if torch.allclose(logits, plain.logits.to(logits.dtype), rtol=near, atol=near, equal_nan=True) else None
+
     @torch.no_grad()
     def __call__(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
-        """Logits ``[B, L, V]`` and the last layer's hidden states; ``InputError`` for texts longer than the model reads."""
+        """What the model says, and its last layer's hidden states; ``InputError`` for texts longer than it reads."""
         before, behind = (part.to(x.device).expand(len(x), -1) for part in self.frame)
         here = slice(before.shape[1], before.shape[1] + x.shape[1])
         padding = self.padding(x)
@@ -117,15 +140,40 @@ class MaskedLanguageModel:
         if longest is not None and ids.shape[1] > longest:
             raise InputError(f"{ids.shape[1]} tokens: this model reads at most {longest}")
         attended = torch.nn.functional.pad(~padding, (before.shape[1], behind.shape[1]), value=True)
-        said: Any = self.model(input_ids=ids, attention_mask=attended.long(), output_hidden_states=True)
-        logits: Float[Tensor, "B L V"] = said.logits.float()
-        hidden: Float[Tensor, "B L D"] = said.hidden_states[-1].float()
+        given = {"input_ids": ids, "attention_mask": attended.long(), "output_hidden_states": True}
+        layer = self.layer
+        said: Any
+        said, state = (self.model(**given), None) if layer is None else _heard(self.model, layer, given)
+        parts: list[Tensor] = [said.logits.float() if state is None else state, said.hidden_states[-1].float()]
         if self.shift:  # the first place is predicted by nobody: what the model says behind it has to do
-            logits, hidden = (torch.cat([part[:, :1], part[:, :-1]], dim=1) for part in (logits, hidden))
-        logits, hidden = logits[:, here], hidden[:, here]
-        if not logits.isfinite().all():
+            parts = [torch.cat([part[:, :1], part[:, :-1]], dim=1) for part in parts]
+        told, hidden = (part[:, here] for part in parts)
+        bias = None if layer is None or layer.bias is None else layer.bias.detach()
+        if not (told.isfinite().all() and (bias is None or bias.isfinite().all())):
             raise InputError("the model's logits are not finite: load it in bfloat16 or float32")
-        return Prediction(logits=logits.index_fill(-1, self.never.to(x.device), NEVER), hidden=hidden)
+        never = self.never.to(x.device)
+        if layer is None:
+            return Prediction(logits=told.index_fill(-1, never, NEVER), hidden=hidden)
+        forbidden = torch.zeros(self.vocab_size, dtype=torch.bool, device=x.device).index_fill(0, never, True)
+        return Prediction(hidden=hidden, head=Head(layer.weight.detach(), bias, forbidden), state=told)
+
+
+def _heard(model: nn.Module, layer: nn.Linear, given: dict[str, Any]) -> tuple[Any, Float[Tensor, "B L E"]]:
+    """What the model gives, and what its last layer would have read: it is handed no position, and so makes no logits."""
+    heard = []
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        heard.append(args[0])
+        return (args[0][..., :0, :],)
+
+    hook = layer.register_forward_pre_hook(keep)
+    try:
+        said = model(**given)
+    finally:
+        hook.remove()
+    if len(heard) != 1 or heard[0].shape[:-1] != given["input_ids"].shape:
+        raise ValueError("the output embedding is not called once for every position")
+    return said, heard[0]
 
 
 def load(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ardm.base.errors import InputError
 
-__all__ = ["double", "launched", "pick_device", "widest"]
+__all__ = ["double", "launched", "pick_device", "single", "widest"]
 
 
 def launched() -> bool:
@@ -43,3 +43,8 @@ def widest(device: torch.device | str) -> torch.dtype:
 def double(x: Tensor) -> Tensor:
     """The tensor in the most precise type of its device. Nothing else in the package asks a tensor for float64."""
     return x.to(widest(x.device))
+
+
+def single(x: Tensor) -> Tensor:
+    """Half precision as float32, and anything wider as it is. Nothing else in the package widens logits."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -33,6 +33,10 @@ def check_number(name: str, value: Any) -> None:
     """Raise ``InputError`` unless the value is a number, and no truth value; it may be infinite."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name}={value!r}: it is a number")
+    try:
+        float(value)
+    except OverflowError:
+        raise InputError(f"{name}={value}: it is a number that a float can hold") from None
 
 
 def check_share(name: str, value: float) -> None:

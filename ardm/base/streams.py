@@ -135,6 +135,12 @@ class Chance:
         other.key, other.rows, other.step, other.calls = self.key, self.rows, step, 0
         return other
 
+    def of(self, where: Tensor) -> Chance:
+        """The streams of some of the texts, by a mask over B."""
+        other = self.at(self.step)
+        other.rows = self.rows[where]
+        return other
+
     def uniform(self, length: int) -> Tensor:
         """``[B, length]`` numbers in [0, 1), float64 with 53 random bits (float32 with 24 where the device has no more)."""
         position = torch.arange(length, device=self.rows.device).expand(len(self.rows), -1)

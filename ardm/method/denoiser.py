@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ardm.base.errors import InputError, at_least_one
-from ardm.method.types import Float, Int, Prediction
+from ardm.base.errors import InputError, at_least_one, check_whole
+from ardm.method.types import Float, Head, Int, Prediction
 
 __all__ = ["Block", "Shape", "Transformer", "units_of"]
 
@@ -58,6 +58,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
+        check_whole("heads", heads, 1)
+        if width % heads:
+            raise InputError(f"width={width} is not a multiple of heads={heads}")
         self.heads = heads
         self.causal = causal
         self.norm_attention = nn.LayerNorm(width)
@@ -99,11 +102,25 @@ class Transformer(nn.Module):
             if parameter.dim() >= 2:
                 nn.init.normal_(parameter, std=0.02)
 
+    @property
+    def vocab_size(self) -> int:
+        """V, the mask not counted."""
+        return self.shape.vocab_size
+
     def forward(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
         return self.read(self.token(x))
 
+    def by_head(self, x: Int[Tensor, "B L"], time: float = 1.0) -> Prediction:
+        """The same prediction without its logits, by the last layer and what that reads: a denoiser for a large vocabulary."""
+        return Prediction(hidden=self.states(self.token(x)), head=Head(self.readout.weight, self.readout.bias))
+
     def read(self, embedded: Float[Tensor, "B L D"]) -> Prediction:
         """The prediction for tokens given as embeddings, such as a mixture of two tokens in a relaxed overwrite."""
+        h = self.states(embedded)
+        return Prediction(logits=self.readout(h), hidden=h)
+
+    def states(self, embedded: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """What the last layer reads."""
         L = embedded.shape[1]
         if self.shape.length < L:
             raise InputError(f"{L} tokens: this denoiser was built for at most {self.shape.length}")
@@ -115,5 +132,4 @@ class Transformer(nn.Module):
             h = h + self.unit[self.units[:L]].sum(1)
         for block in self.blocks:
             h = block(h)
-        h = self.norm(h)
-        return Prediction(logits=self.readout(h), hidden=h)
+        return self.norm(h)

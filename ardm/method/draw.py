@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ardm.base.devices import double, widest
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_number, check_whole
 from ardm.method.types import Float, Int
 
 __all__ = ["Draw"]
@@ -40,24 +40,33 @@ class Draw:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
+        check_number("temperature", self.temperature)
         if not 0 <= self.temperature < math.inf:
             raise InputError(f"temperature={self.temperature}: it is at least 0 and finite")
-        if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k={self.top_k}: it is at least 1")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(f"top_p={self.top_p}: it is a probability in (0, 1]")
+        if self.top_k is not None:
+            check_whole("top_k", self.top_k, 1)
+        if self.top_p is not None:
+            check_number("top_p", self.top_p)
+            if not 0 < self.top_p <= 1:
+                raise InputError(f"top_p={self.top_p}: it is a probability in (0, 1]")
 
-    def __call__(self, log_q: Float[Tensor, "B L V"], uniform: Float[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+    def __call__(
+        self, log_q: Float[Tensor, "B L V"], uniform: Float[Tensor, "B L"], *, check: bool = True
+    ) -> Int[Tensor, "B L"]:
         """The token of every position.
 
         ``log_q``: log-probabilities in nats, up to a constant a position, of any precision; -inf forbids a token. ``uniform``:
         numbers in [0, 1) as ``Chance.uniform`` gives them. Raises ``InputError`` where there is no distribution (NaN, +inf,
-        every token forbidden), and for uniform numbers with too few bits.
+        every token forbidden; this waits for the device, ``check=False`` leaves it out), and for uniform numbers with too few
+        bits.
         """
+        if log_q.dim() != 3 or log_q.shape[:2] != uniform.shape or not log_q.is_floating_point():
+            given = f"{log_q.dtype} {tuple(log_q.shape)}"
+            raise InputError(f"log_q of {given}: give numbers [B, L, V] for uniform numbers of {tuple(uniform.shape)}")
         if uniform.dtype != widest(uniform.device):
             raise InputError(f"uniform numbers of {uniform.dtype}: {widest(uniform.device)} reaches the rare tokens")
         top = log_q.amax(-1, keepdim=True)
-        if not top.isfinite().all():
+        if check and not top.isfinite().all():
             raise InputError(
                 "log_q holds NaN, +inf or a row of -inf only: no distribution; look for a diverged training upstream"
             )
@@ -69,7 +78,9 @@ class Draw:
 
     def _weights(self, log_q: Tensor, top: Tensor) -> Tensor:
         """``[N, V]``: the probability of every token over that of the likeliest, 0 for those cut off."""
-        score = (double(log_q) - double(top)).div_(self.temperature)  # the likeliest stays at 0 however low the temperature
+        score = (double(log_q) - double(top)).div_(
+            float(self.temperature)
+        )  # the likeliest stays at 0 however low the temperature
         if self.top_k is not None and self.top_k < score.shape[-1]:
             kept = torch.zeros_like(score, dtype=torch.bool).scatter_(-1, score.topk(self.top_k, dim=-1).indices, True)
             score = score.masked_fill(~kept, -torch.inf)

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_choice, check_number, check_whole
 from ardm.method.denoiser import Block
 from ardm.method.prior import PositionalPrior
 from ardm.method.signals import (
     Standardiser,
-    confidence_change,
     divergence,
-    entropy,
-    log_prob_of,
-    margin,
-    placed_margin,
     top_mass,
 )
 from ardm.method.types import Float, Step
@@ -59,12 +54,12 @@ COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 """How the logits of u and r make the logit of p."""
 
 SIGNALS: dict[str, Callable[[Step], Float[Tensor, "B L"]]] = {
-    "entropy": lambda step: entropy(step.log_q),
-    "margin": lambda step: margin(step.log_q),
-    "confidence_change": lambda step: confidence_change(step.log_q, step.log_q_before),
-    "placed_log_prob": lambda step: log_prob_of(step.log_q, step.x),
-    "placed_margin": lambda step: placed_margin(step.log_q, step.x),
-    "placed_change": lambda step: confidence_change(step.log_q, step.log_q_before, step.x),
+    "entropy": lambda step: step.now.entropy,
+    "margin": lambda step: step.now.margin,
+    "confidence_change": lambda step: step.change,
+    "placed_log_prob": lambda step: step.now.log_prob(step.x),
+    "placed_margin": lambda step: step.now.placed_margin(step.x),
+    "placed_change": lambda step: step.now.change(step.before, step.x),
     "top_mass": lambda step: top_mass(step.log_q),
     "divergence": lambda step: divergence(step.log_q, step.log_q_before),
 }
@@ -87,10 +82,17 @@ class Features:
     time: Float[Tensor, "B L"]  # t / T, t from 1
     prior: Float[Tensor, "B L"]  # r
 
-    def joined(self, hidden: bool) -> Float[Tensor, "B L F"]:
-        """[h; signals; i/n; t/T; r] of each token, F = D + S + 3; without h, F = S + 3."""
+    def joined(self, hidden: int) -> Float[Tensor, "B L F"]:
+        """[h; signals; i/n; t/T; r] of each token, F = D + S + 3; without h, F = S + 3.
+
+        ``hidden``: how wide h has to be, 0 leaves it out. ``InputError`` for another denoiser's.
+        """
         columns = [self.signals, torch.stack([self.position, self.time, self.prior], dim=-1)]
-        return torch.cat([self.hidden, *columns] if hidden else columns, dim=-1)
+        if not hidden:
+            return torch.cat(columns, dim=-1)
+        if self.hidden.shape[-1] != hidden:
+            raise InputError(f"hidden states of width {self.hidden.shape[-1]}: this gate is for {hidden}, that of its denoiser")
+        return torch.cat([self.hidden, *columns], dim=-1)
 
 
 class LinearHead(nn.Module):
@@ -101,11 +103,21 @@ class LinearHead(nn.Module):
 
     def __init__(self, beta: Sequence[float] = (1.0, -1.0, -1.0), beta_0: float = 0.0) -> None:
         super().__init__()
+        for weight in (beta_0, *beta):
+            check_number("beta", weight)
         self.beta_0 = nn.Parameter(torch.tensor(float(beta_0)))
         self.beta = nn.Parameter(torch.tensor([float(weight) for weight in beta]))
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
+        if f.signals.shape[-1] != len(self.beta):
+            raise InputError(f"beta has {len(self.beta)} weights for {f.signals.shape[-1]} signals: give one for each")
         return self.beta_0 + f.signals @ self.beta
+
+
+def _check_sizes(hidden: int, signals: int, width: int) -> None:
+    check_whole("hidden", hidden, 0, 2**31)
+    check_whole("signals", signals, 0, 2**31)
+    check_whole("width", width, 1, 2**31)
 
 
 class LearnedHead(nn.Module):
@@ -113,11 +125,12 @@ class LearnedHead(nn.Module):
 
     def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64) -> None:
         super().__init__()
+        _check_sizes(hidden, signals, width)
         self.hidden = hidden
         self.mlp = nn.Sequential(nn.Linear(hidden + signals + 3, width), nn.SiLU(), nn.Linear(width, 1))
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
-        return self.mlp(f.joined(self.hidden > 0)).squeeze(-1)
+        return self.mlp(f.joined(self.hidden)).squeeze(-1)
 
 
 class AttentiveHead(nn.Module):
@@ -128,6 +141,7 @@ class AttentiveHead(nn.Module):
 
     def __init__(self, hidden: int, signals: int = len(DOCUMENT), width: int = 64, heads: int = ATTENTION_HEADS) -> None:
         super().__init__()
+        _check_sizes(hidden, signals, width)
         self.hidden = hidden
         self.read = nn.Linear(hidden + signals + 3, width)
         self.block = Block(width, heads)
@@ -135,7 +149,7 @@ class AttentiveHead(nn.Module):
         self.readout = nn.Linear(width, 1)
 
     def forward(self, f: Features) -> Float[Tensor, "B L"]:
-        return self.readout(self.norm(self.block(self.read(f.joined(self.hidden > 0))))).squeeze(-1)
+        return self.readout(self.norm(self.block(self.read(f.joined(self.hidden))))).squeeze(-1)
 
 
 @dataclass(frozen=True)
@@ -163,11 +177,11 @@ class OverwriteGate(nn.Module):
         signals: Sequence[str] = DOCUMENT,
     ) -> None:
         super().__init__()
-        if combine not in COMBINE:
-            raise InputError(f"combine={combine!r}: choose one of {', '.join(COMBINE)}")
+        check_choice("combine", combine, COMBINE)
+        if isinstance(signals, str) or not isinstance(signals, Sequence):
+            raise InputError(f"signals={signals!r}: give a tuple of names out of {', '.join(SIGNALS)}")
         for name in signals:
-            if name not in SIGNALS:
-                raise InputError(f"signal {name!r}: choose among {', '.join(SIGNALS)}")
+            check_choice("signals", name, SIGNALS)
         self.head = head
         self.prior = prior or PositionalPrior()
         self.combine = combine

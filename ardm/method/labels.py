@@ -46,7 +46,7 @@ def _likelihood_ratio(it: Situation, rng: torch.Generator | Lots) -> Label:
     step = it.step
     chance = lots(rng).uniform(*step.x.shape).to(step.x.device)
     where = ~step.is_mask & (chance < it.hidden_share)
-    mask_id = step.log_q.shape[-1]
+    mask_id = step.now.vocab_size
     with torch.no_grad():
         log_q = it.denoiser(torch.where(where, mask_id, step.x), 1 - (step.t - 1) / step.T).logits.log_softmax(-1)
     return Label(likelihood_ratio(log_q, step.x) * where, where)

@@ -9,16 +9,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_number, check_whole
 from ardm.method.types import Float
 
 __all__ = ["PositionalPrior", "forced_overwrites", "maturity", "prior_logit"]
 
+LARGEST = 1e6
+"""Of slope and shift: far beyond any use, and float32 holds all that is made of them."""
+
 
 def maturity(n: int, T: int, delta: float | Tensor = 0.0, *, device: torch.device | str | None = None) -> Float[Tensor, " n"]:
     """tau(i) for i = 0 .. n-1, in steps."""
-    if n < 1 or T < 1:
-        raise InputError(f"n={n}, T={T}: a sequence has at least 1 position and sampling at least 1 step")
+    check_whole("n", n, 1)
+    check_whole("T", T, 1)
+    if not isinstance(delta, Tensor):
+        _check_delta(delta)
+        delta = float(delta)
     i = torch.arange(n, dtype=torch.float32, device=device)
     return (T / n) * (i + delta)
 
@@ -35,6 +41,7 @@ def prior_logit(
     """The logit of r_i^t, alpha (tau(i) - t); its sigmoid is r. ``t`` counts steps from 1 to T."""
     if not isinstance(alpha, Tensor):
         _check_slope(alpha)
+        alpha = float(alpha)
     return alpha * (maturity(n, T, delta, device=device) - t)
 
 
@@ -45,12 +52,22 @@ def forced_overwrites(n: int, T: int, alpha: float = 1.25, delta: float = 0.0) -
     (softplus(alpha (tau(i) - 1/2)) - softplus(alpha (tau(i) - T - 1/2))) / alpha. With delta = 0 it adds up to about nT/2.
     A gate combined with the prior by a noisy-OR can only add to it.
     """
+    check_whole("T", T, 1)
     return torch.stack([prior_logit(n, t, T, alpha, delta).sigmoid() for t in range(1, T + 1)]).sum(0)
 
 
+def _check_delta(delta: float) -> None:
+    check_number("delta", delta)
+    if not abs(delta) <= LARGEST:
+        raise InputError(f"delta={delta}: it is at most {LARGEST:g} either way")
+
+
 def _check_slope(alpha: float) -> None:
+    check_number("alpha", alpha)
     if not alpha > 0:
         raise InputError(f"alpha={alpha}: the slope is positive, else right tokens would mature first")
+    if not 1 / LARGEST <= alpha <= LARGEST:
+        raise InputError(f"alpha={alpha}: it is between {1 / LARGEST:g} and {LARGEST:g}")
 
 
 class PositionalPrior(nn.Module):
@@ -59,6 +76,7 @@ class PositionalPrior(nn.Module):
     def __init__(self, alpha: float = 1.25, delta: float = 0.0) -> None:
         super().__init__()
         _check_slope(alpha)
+        _check_delta(delta)
         self.log_alpha = nn.Parameter(torch.tensor(float(alpha)).log())
         self.delta = nn.Parameter(torch.tensor(float(delta)))
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ardm.base.errors import InputError
+from ardm.base.errors import InputError, check_whole
 from ardm.base.streams import Chance
+from ardm.method.belief import Table, believe
 from ardm.method.draw import Draw
-from ardm.method.signals import confidence_change, entropy, log_prob_of, margin
-from ardm.method.types import Action, Bool, Denoiser, Float, Int, Rule, Step
+from ardm.method.inputs import check_fixed, check_ids, check_prediction, check_range, check_table, check_uniform
+from ardm.method.types import Action, Belief, Bool, Denoiser, Float, Int, Prediction, Rule, Step
 
 __all__ = ["EVENTS", "Frame", "Trace", "blank", "noise", "observe", "refine"]
 
@@ -32,7 +34,7 @@ class Frame:
     """One recorded step: the sequence after it, what was written, hidden and changed, and the scores it was decided on.
 
     ``scores`` holds the denoiser's ``entropy``, ``margin`` and ``confidence_change`` of the first choice, and whatever the rule
-    reports: a gate's ``p``, ``u`` and ``r``.
+    reports: a gate's ``p``, ``u`` and ``r``. A finished sequence keeps those of its last step, with a confidence change of 0.
     """
 
     x: Int[Tensor, "B L"]
@@ -104,6 +106,7 @@ class Trace:
 
 def blank(count: int, length: int, vocab_size: int, device: torch.device | str = "cpu") -> Int[Tensor, "B L"]:
     """``count`` sequences of masks: where sampling from nothing starts."""
+    _check_sizes(count, length, vocab_size)
     return torch.full((count, length), vocab_size, device=device)
 
 
@@ -114,65 +117,101 @@ def noise(
 
     Row i does not depend on ``count``. ``first_row`` is the number of the first one, as in :func:`refine`.
     """
+    _check_sizes(count, length, vocab_size)
     chance = Chance(seed, "noise", _rows(count, first_row, device))
     return (chance.uniform(length) * vocab_size).long()
 
 
+def _check_sizes(count: int, length: int, vocab_size: int) -> None:
+    check_whole("count", count, 0, 2**31)
+    check_whole("length", length, 1, 2**31)
+    check_whole("vocab_size", vocab_size, 1, 2**31)
+
+
 def _rows(count: int, first: int | Tensor, device: torch.device | str) -> Int[Tensor, " B"]:
-    return first.to(device) if isinstance(first, Tensor) else torch.arange(first, first + count, device=device)
+    if isinstance(first, Tensor):
+        if first.shape != (count,) or first.is_floating_point():
+            raise InputError(f"first_row of {first.dtype}, {tuple(first.shape)}: give one whole number, or {count} of them")
+        return first.to(device)
+    check_whole("first_row", first, 0, 2**32)
+    return torch.arange(first, first + count, device=device)
+
+
+Part = TypeVar("Part")
+
+
+def _some(part: Part, where: Bool[Tensor, " B"]) -> Part:
+    """The same of some sequences: of every tensor and belief in it, one row a sequence."""
+    kept = {}
+    for one in fields(part):
+        value = getattr(part, one.name)
+        if isinstance(value, Tensor):
+            kept[one.name] = value[where]
+        elif isinstance(value, Belief):
+            kept[one.name] = value.rows(where)
+    return replace(part, **kept)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _State:
-    """What one step leaves to the next.
+    """What one step leaves to the next, of the sequences that are still worked on.
 
-    ``log_q_before``, ``hidden_before``: what the denoiser said at the last step, None before the first. ``quiet``: for how many
-    steps in a row a sequence has had no mask and no change; ``active``: whether it is still worked on.
+    ``row``: where each stands in the batch that was given. ``before``: what the denoiser said at the last step, None before the
+    first. ``quiet``: for how many steps in a row a sequence has had no mask and no change.
     """
 
+    row: Int[Tensor, " B"]
     x: Int[Tensor, "B L"]
     fixed: Bool[Tensor, "B L"]
     log_q_written: Float[Tensor, "B L"]
     overwrites: Int[Tensor, "B L"]
     quiet: Int[Tensor, " B"]
-    active: Bool[Tensor, " B"]
-    log_q_before: Float[Tensor, "B L V"] | None = None
-    hidden_before: Float[Tensor, "B L D"] | None = None
+    before: Belief | None = None
 
 
 def _at_start(x: Int[Tensor, "B L"], fixed: Bool[Tensor, "B L"] | None = None) -> _State:
     return _State(
-        x=x,
+        row=torch.arange(len(x), device=x.device),
+        x=x.long(),
         fixed=torch.zeros_like(x, dtype=torch.bool) if fixed is None else fixed,
         log_q_written=torch.zeros(x.shape, device=x.device),
-        overwrites=torch.zeros_like(x),
-        quiet=x.new_zeros(len(x)),
-        active=torch.ones(len(x), dtype=torch.bool, device=x.device),
+        overwrites=torch.zeros_like(x, dtype=torch.long),
+        quiet=torch.zeros(len(x), dtype=torch.long, device=x.device),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Tally:
     """Counts what happens to each sequence, for the trace: nothing in a run depends on it."""
 
-    def __init__(self, x: Int[Tensor, "B L"]) -> None:
-        names = ("calls", "writes", "rewrites", "changes", "remasks", "wasted", "settled")
-        self.counts = {name: x.new_zeros(len(x)) for name in names}
-        self.token_before = torch.full_like(x, -1)  # what stood where a token was hidden
+    calls: Int[Tensor, " B"]
+    writes: Int[Tensor, " B"]
+    rewrites: Int[Tensor, " B"]
+    changes: Int[Tensor, " B"]
+    remasks: Int[Tensor, " B"]
+    wasted: Int[Tensor, " B"]
+    settled: Int[Tensor, " B"]
+    token_before: Int[Tensor, "B L"]  # what stood where a token was hidden
 
-    def add(self, step: Step, action: Action, state: _State, after: _State) -> None:
+    @classmethod
+    def of(cls, x: Int[Tensor, "B L"]) -> _Tally:
+        zero = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        counts = {one.name: zero for one in fields(cls) if one.name != "token_before"}
+        return cls(**counts, token_before=torch.full_like(x, -1, dtype=torch.long))
+
+    def add(self, step: Step, action: Action, after: _State) -> _Tally:
+        """The counts after a step."""
         old = torch.where(step.is_mask, self.token_before, step.x)
-        happened = {
-            "calls": state.active.unsqueeze(-1),
-            "writes": action.write,
-            "rewrites": action.write & ~step.is_mask,
-            "changes": _changed(step, action),
-            "remasks": action.remask,
-            "wasted": action.write & (step.proposal == old),
-        }
-        for name, where in happened.items():
-            self.counts[name] += where.sum(-1)
-        self.counts["settled"] = torch.where((after.x != step.x).any(-1), step.t, self.counts["settled"])
-        self.token_before = torch.where(action.remask, step.x, self.token_before)
+        return _Tally(
+            calls=self.calls + 1,
+            writes=self.writes + action.write.sum(-1),
+            rewrites=self.rewrites + (action.write & ~step.is_mask).sum(-1),
+            changes=self.changes + _changed(step, action).sum(-1),
+            remasks=self.remasks + action.remask.sum(-1),
+            wasted=self.wasted + (action.write & (step.proposal == old)).sum(-1),
+            settled=torch.where((after.x != step.x).any(-1), step.t, self.settled),
+            token_before=torch.where(action.remask, step.x, self.token_before),
+        )
 
 
 @torch.no_grad()
@@ -183,14 +222,26 @@ def observe(
     t: int,
     T: int,
     uniform: Float[Tensor, "B L"],
-    log_q_before: Float[Tensor, "B L V"] | None = None,
+    before: Belief | Float[Tensor, "B L V"] | None = None,
 ) -> Step:
     """One step as a rule would meet it, outside a run: ``x`` as it stands before step t of T, nothing fixed, nothing overwritten.
 
     ``uniform``: numbers in [0, 1), float64 where the device has it, from which the proposal is drawn (see :class:`Draw`).
+    ``before``: what the denoiser said one step ago, as another step's ``now`` or as a table of log q.
     """
-    step = _meet(denoiser, _at_start(x), t=t, T=T, draw=Draw(), uniform=uniform)
-    return replace(step, log_q_before=log_q_before)
+    _check_call(denoiser)
+    check_ids("x", x, least=1)
+    check_whole("T", T, 1)
+    check_whole("t", t, 1, T)
+    check_uniform(uniform, x)
+    _check_known(x, denoiser)
+    if before is not None and not isinstance(before, Belief):
+        check_table("before", before, x)
+        before = Table(before)
+    state = replace(_at_start(x), before=before)
+    step = _meet(denoiser, state, t=t, T=T, draw=Draw(), uniform=uniform)
+    _check_start(step)
+    return step
 
 
 @torch.no_grad()
@@ -206,93 +257,119 @@ def refine(  # noqa: PLR0913  the one entry of the package: what to run, then ho
     patience: int | None = None,
     record: bool = False,
     first_row: int | Int[Tensor, " B"] = 0,
+    check: bool = True,
 ) -> Trace:
     """Refine ``x`` over ``steps`` calls of the denoiser.
 
     ``x`` may be all masks, random tokens, a draft, or a prompt with holes; ``fixed`` positions are never touched. At every step
     the denoiser is called once and ``draw`` makes one proposal for every position. The last step writes every mask that is left
     and hides nothing, whatever the rule says: no mask ever leaves the loop. With ``patience`` a sequence that has no mask and
-    has not changed for that many steps in a row is finished: it is kept as it is and costs no more calls.
+    has not changed for that many steps in a row is finished: it leaves the batch as it is and costs nothing more. The rule is
+    asked about the others alone; ``chance.rows`` says which texts these are.
 
     Random numbers depend on ``seed``, the number of the row and the step alone, so two rules compared at one seed meet the same
     proposals as long as their texts agree, and a text does not depend on the others in its batch. Row i of ``x`` has the number
     ``first_row`` + i: ``x[3:4]`` with ``first_row=3`` gives row 3 of the whole. A tensor gives each row a number of its own.
+
+    ``check`` asks at every step whether q is a distribution and whether the rule keeps its contract (``ValueError``), for which
+    the host waits for the device. Without it nothing in a step does, but what denoiser and rule do themselves, ``patience``, and
+    a draw from a head (:func:`~ardm.method.head.read_head`).
     """
-    if steps < 1:
-        raise InputError(f"steps={steps}: sampling takes at least 1")
-    if patience is not None and patience < 1:
-        raise InputError(f"patience={patience}: it is a number of steps, at least 1")
+    _check_call(denoiser, rule, draw)
+    check_ids("x", x)
+    check_fixed(fixed, x)
+    check_whole("steps", steps, 1)
+    if patience is not None:
+        check_whole("patience", patience, 1)
+    _check_known(x, denoiser)
     rows = _rows(len(x), first_row, x.device)
     proposals, choices = (Chance(seed, stream, rows) for stream in ("proposals", "choices"))
-    state, tally, frames = _at_start(x, fixed), _Tally(x), []
-    for t in range(1, steps + 1):
-        step = _meet(denoiser, state, t=t, T=steps, draw=draw, uniform=proposals.at(t).uniform(x.shape[1]))
+    state, tally = _at_start(x, fixed), _Tally.of(x)
+    finished, frames = [], []
+    for t in range(1, steps + 1 if len(x) else 1):
+        uniform = proposals.at(t).uniform(x.shape[1])
+        step = _meet(denoiser, state, t=t, T=steps, draw=draw, uniform=uniform, check=check)
         if t == 1:
             _check_start(step)
         action = rule(step, choices.at(t))
-        _check_action(action, step, rule)
-        action = _carried_out(action, step, state.active)
-        after = _advance(state, step, action, patience)
-        tally.add(step, action, state, after)
+        if check:
+            _check_action(action, step, rule)
+        action = _carried_out(action, step)
+        after = _advance(state, step, action)
+        tally = tally.add(step, action, after)
         if record:
-            frames.append(_frame(step, action, after))
+            frames.append(_frame(step, action, after, frames[-1] if frames else None))
         state = after
-        if not state.active.any():
+        if patience is None or not (done := state.quiet >= patience).any():
+            continue
+        finished.append((_some(state, done), _some(tally, done)))
+        state, tally = _some(state, ~done), _some(tally, ~done)
+        proposals, choices = proposals.of(~done), choices.of(~done)
+        if not len(state.x):
             break
-    return Trace(start=x, x=state.x, overwritten=state.overwrites, frames=tuple(frames), **tally.counts)
+    return _trace(x, [*finished, (state, tally)], frames)
 
 
-def _meet(denoiser: Denoiser, state: _State, *, t: int, T: int, draw: Draw, uniform: Tensor) -> Step:
-    """The step that a rule meets: the denoiser's call on the active sequences and the proposals.
+def _trace(x: Int[Tensor, "B L"], parts: list[tuple[_State, _Tally]], frames: list[Frame]) -> Trace:
+    """What came of all sequences, in the order in which they were given."""
+    order = torch.cat([state.row for state, _ in parts]).argsort()
 
-    A finished sequence keeps what the denoiser last said of it.
-    """
-    x, time = state.x, 1 - (t - 1) / T
-    if state.log_q_before is None or state.hidden_before is None or state.active.all():
-        prediction = denoiser(x, time)
-        log_q, hidden = prediction.logits.log_softmax(-1), prediction.hidden
-    else:
-        prediction = denoiser(x[state.active], time)
-        log_q, hidden = state.log_q_before.clone(), state.hidden_before.clone()
-        log_q[state.active], hidden[state.active] = prediction.logits.log_softmax(-1), prediction.hidden
+    def whole(values: list[Tensor]) -> Tensor:
+        return values[0] if len(values) == 1 else torch.cat(values)[order]
+
+    names = [one.name for one in fields(_Tally) if one.name != "token_before"]
+    counts = {name: whole([getattr(tally, name) for _, tally in parts]) for name in names}
+    ended, overwritten = (whole([getattr(state, name) for state, _ in parts]) for name in ("x", "overwrites"))
+    return Trace(start=x, x=ended, overwritten=overwritten, frames=tuple(frames), **counts)
+
+
+def _meet(denoiser: Denoiser, state: _State, *, t: int, T: int, draw: Draw, uniform: Tensor, check: bool = True) -> Step:
+    """The step that a rule meets: the denoiser's call and the proposals."""
+    x = state.x
+    prediction = _called(denoiser, x, 1 - (t - 1) / T)
+    check_prediction(prediction, x, state.before)
+    now = believe(prediction, check)
     return Step(
         t=t,
         T=T,
         x=x,
-        proposal=draw(log_q, uniform),
-        log_q=log_q,
-        log_q_before=state.log_q_before,
+        proposal=now.drawn(draw, uniform),
+        now=now,
+        before=state.before,
         log_q_written=state.log_q_written,
-        hidden=hidden,
-        is_mask=x == log_q.shape[-1],
+        hidden=prediction.hidden,
+        is_mask=x == now.vocab_size,
         is_fixed=state.fixed,
         overwrites=state.overwrites,
     )
 
 
-def _carried_out(action: Action, step: Step, active: Bool[Tensor, " B"]) -> Action:
-    """What is done of what the rule says: nothing to a finished sequence, and at the last step every mask is written."""
-    last, here = step.t == step.T, active.unsqueeze(-1)
-    write = action.write | step.is_mask if last else action.write
-    remask = torch.zeros_like(action.remask) if last else action.remask
-    return Action(write=write & here, remask=remask & here, scores=action.scores)
+def _called(denoiser: Denoiser, x: Int[Tensor, "B L"], time: float) -> Prediction:
+    try:
+        return denoiser(x, time)
+    except IndexError as error:
+        raise InputError(f"x holds ids up to {int(x.max())}, and the denoiser cannot read it: {error}") from error
 
 
-def _advance(state: _State, step: Step, action: Action, patience: int | None) -> _State:
+def _carried_out(action: Action, step: Step) -> Action:
+    """What is done of what the rule says: at the last step every mask is written and none is made."""
+    if step.t < step.T:
+        return action
+    return Action(write=action.write | step.is_mask, remask=torch.zeros_like(action.remask), scores=action.scores)
+
+
+def _advance(state: _State, step: Step, action: Action) -> _State:
     """The state after an action: a function of its arguments alone."""
-    mask_id = step.log_q.shape[-1]
+    mask_id = step.now.vocab_size
     x = torch.where(action.write, step.proposal, step.x).masked_fill(action.remask, mask_id)
-    log_q_proposal = log_prob_of(step.log_q, step.proposal).to(state.log_q_written.dtype)
-    quiet = torch.where(((x == step.x) & (x != mask_id)).all(-1), state.quiet + 1, 0)
+    log_q_proposal = step.now.log_prob(step.proposal).to(state.log_q_written.dtype)
     return replace(
         state,
         x=x,
         log_q_written=torch.where(action.write, log_q_proposal, state.log_q_written).masked_fill(action.remask, 0.0),
         overwrites=state.overwrites + ((action.write & ~step.is_mask) | action.remask),
-        quiet=quiet,
-        active=state.active if patience is None else quiet < patience,
-        log_q_before=step.log_q,
-        hidden_before=step.hidden,
+        quiet=torch.where(((x == step.x) & (x != mask_id)).all(-1), state.quiet + 1, 0),
+        before=step.now,
     )
 
 
@@ -301,32 +378,45 @@ def _changed(step: Step, action: Action) -> Bool[Tensor, "B L"]:
     return action.write & ~step.is_mask & (step.proposal != step.x)
 
 
-def _frame(step: Step, action: Action, after: _State) -> Frame:
-    signals = {
-        "entropy": entropy(step.log_q),
-        "margin": margin(step.log_q),
-        "confidence_change": confidence_change(step.log_q, step.log_q_before),
-    }
-    return Frame(
-        x=after.x,
-        write=action.write,
-        remask=action.remask,
-        changed=_changed(step, action),
-        scores={**signals, **action.scores},
-    )
+def _frame(step: Step, action: Action, after: _State, last: Frame | None) -> Frame:
+    """What is recorded of a step: of finished sequences what is in the last frame, and that nothing was done."""
+    signals = {"entropy": step.now.entropy, "margin": step.now.margin, "confidence_change": step.change}
+    scores = {**signals, **action.scores}
+    done = {"x": after.x, "write": action.write, "remask": action.remask, "changed": _changed(step, action)}
+    if last is None or len(after.x) == len(last.x):
+        return Frame(**done, scores=scores)
+    still = {"x": last.x, "confidence_change": torch.zeros_like(last.scores["confidence_change"])}
+    still |= {name: torch.zeros_like(last.write) for name in ("write", "remask", "changed")}
+    old = {**last.scores, **still}
+    whole = {name: old[name].index_copy(0, after.row, value) for name, value in {**done, **scores}.items()}
+    return Frame(**{name: whole.pop(name) for name in done}, scores=whole)
+
+
+def _check_call(denoiser: Denoiser, rule: Rule | None = None, draw: Draw = Draw()) -> None:
+    for name, value in (("denoiser", denoiser), *([("rule", rule)] if rule is not None else [])):
+        if not callable(value):
+            raise InputError(f"{name}={value!r}: give something that can be called")
+    if not isinstance(draw, Draw):
+        raise InputError(f"draw={draw!r}: give a Draw, such as Draw(temperature=0.7)")
+
+
+def _check_known(x: Int[Tensor, "B L"], denoiser: Denoiser) -> None:
+    """Before the call, where the denoiser says how many words it knows: a GPU would not tell which id was the wrong one."""
+    words = getattr(denoiser, "vocab_size", None)
+    check_range("x", x, words if isinstance(words, int) else None)
 
 
 def _check_start(step: Step) -> None:
-    x, mask_id = step.x, step.log_q.shape[-1]
-    if x.min() < 0 or x.max() > mask_id:
-        raise InputError(
-            f"start holds id {int(x.min() if x.min() < 0 else x.max())}: ids are 0 .. {mask_id}, the last the mask"
-        )
+    check_range("x", step.x, step.now.vocab_size)
     if (step.is_fixed & step.is_mask).any():
         raise InputError("a fixed position holds a mask: it could never be written; leave it open or give its token")
 
 
 def _check_action(action: Action, step: Step, rule: Rule) -> None:
+    for name in ("write", "remask"):
+        mask = getattr(action, name, None)
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != step.x.shape:
+            raise InputError(f"{type(rule).__name__} gives no {name} of True and False, {tuple(step.x.shape)}: look at Action")
     if (action.write & action.remask).any():
         raise ValueError(f"{type(rule).__name__} writes and hides the same token")
     if ((action.write | action.remask) & step.is_fixed).any():

@@ -45,7 +45,7 @@ class Schedule:
     def rank(self, step: Step, chance: Chance) -> Float[Tensor, "B L"]:
         """The lowest is written first."""
         if self.order == "surest":
-            return -step.log_q.amax(-1)
+            return -step.now.top
         if self.order == "left":
             return torch.arange(step.x.shape[1], device=step.x.device).expand_as(step.x).float()
         return chance.uniform(step.x.shape[1])
@@ -64,7 +64,7 @@ def revisable(step: Step) -> Bool[Tensor, "B L"]:
 def lowest(rank: Float[Tensor, "B L"], among: Bool[Tensor, "B L"], count: Tensor | int) -> Bool[Tensor, "B L"]:
     """The ``count`` (a number, or ``[B]``) positions of lowest ``rank`` in each row of ``among``, the first of equals."""
     order = rank.masked_fill(~among, torch.inf).argsort(dim=-1, stable=True).argsort(-1)
-    return among & (order < torch.as_tensor(count, device=rank.device).reshape(-1, 1))
+    return among & (order < (count.reshape(-1, 1) if isinstance(count, Tensor) else count))
 
 
 def due(step: Step) -> Int[Tensor, " B"]:

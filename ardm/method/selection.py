@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ardm.base.errors import InputError, check_choice
+from ardm.base.errors import InputError, check_choice, check_number, check_whole
 from ardm.base.streams import Chance
 from ardm.method.types import Bool, Float, Step
 
@@ -32,14 +33,20 @@ class Selection:
 
     def __post_init__(self) -> None:
         check_choice("how", self.how, ("bernoulli", "threshold"))
+        check_number("threshold", self.threshold)
         if not 0 <= self.threshold <= 1:
             raise InputError(f"threshold={self.threshold}: it is a probability in [0, 1]")
         for name in ("budget", "last_budget", "per_position"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise InputError(f"{name}={value}: it is a number of tokens, at least 0")
+            if value is not None:
+                check_whole(name, value, 0)
         if self.last_budget is not None and self.budget is None:
             raise InputError(f"last_budget={self.last_budget} without a budget: give the budget of step 1 too")
+
+    @cached_property
+    def _limit(self) -> float:
+        """The logit of the threshold, in the precision of a gate."""
+        return torch.tensor(self.threshold).logit().item()
 
     def budget_at(self, t: int, T: int) -> int | None:
         """Most tokens of a sequence at step t of T; None is no limit."""
@@ -51,10 +58,7 @@ class Selection:
         self, logit_p: Float[Tensor, "B L"], allowed: Bool[Tensor, "B L"], step: Step, chance: Chance
     ) -> Bool[Tensor, "B L"]:
         p = logit_p.sigmoid()
-        if self.how == "bernoulli":
-            chosen = chance.uniform(p.shape[-1]) < p
-        else:
-            chosen = logit_p > torch.tensor(self.threshold, device=p.device).logit()
+        chosen = chance.uniform(p.shape[-1]) < p if self.how == "bernoulli" else logit_p > self._limit
         chosen = chosen & allowed
         if self.per_position is not None:
             chosen = chosen & (step.is_mask | (step.overwrites < self.per_position))

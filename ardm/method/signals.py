@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ardm.base.devices import double
+from ardm.base.devices import double, single
 from ardm.base.errors import InputError
 from ardm.method.types import Bool, Float, Int
 
@@ -25,17 +25,21 @@ __all__ = [
 ]
 
 
-def _log_q(logits: Float[Tensor, "... V"]) -> Float[Tensor, "... V"]:
-    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    log_q = wide.log_softmax(-1)
-    if log_q.isnan().any():
+def normalised(logits: Float[Tensor, "... V"], check: bool = True) -> Float[Tensor, "... V"]:
+    """log q, float32 or wider. ``check`` looks for NaN (``InputError``), and so waits for the device."""
+    log_q = single(logits).log_softmax(-1)
+    if check and log_q.isnan().any():
         raise InputError("logits hold NaN, +inf or a row of -inf only: no distribution; look for a diverged training upstream")
     return log_q
 
 
 def entropy(logits: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
     r"""H_i = -sum_y q_i(y) log q_i(y), in [0, log V] nats. Forbidden tokens (logit -inf) count 0."""
-    log_q = _log_q(logits)
+    return entropy_in(normalised(logits))
+
+
+def entropy_in(log_q: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
+    """The entropy, given log q."""
     q = log_q.exp()
     return -(q * log_q.masked_fill(q == 0, 0.0)).sum(-1)
 
@@ -45,7 +49,11 @@ def margin(logits: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
 
     Infinite when there is no second choice (V = 1, or all others forbidden).
     """
-    log_q = _log_q(logits)
+    return margin_in(normalised(logits))
+
+
+def margin_in(log_q: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
+    """The margin, given log q."""
     if log_q.shape[-1] < 2:
         return torch.full_like(log_q[..., 0], torch.inf)
     first, second = log_q.topk(2, dim=-1).values.unbind(-1)
@@ -54,7 +62,7 @@ def margin(logits: Float[Tensor, "... V"]) -> Float[Tensor, "..."]:
 
 def log_prob_of(logits: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
     """log q_i(tokens_i) in nats. A token outside the vocabulary (a mask) has no probability: its entry is 0."""
-    return _picked(_log_q(logits), tokens)
+    return log_prob_in(normalised(logits), tokens)
 
 
 def placed_margin(logits: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -63,17 +71,21 @@ def placed_margin(logits: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) ->
     Below 0 when another token is likelier, +inf without a rival, -inf for a forbidden token; 0 for a mask, as in
     :func:`log_prob_of` (the confidence of Zhao et al. 2024, arXiv:2407.21243).
     """
-    log_q = _log_q(logits)
+    return placed_margin_in(normalised(logits), tokens)
+
+
+def placed_margin_in(log_q: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The margin of these tokens, given log q."""
     known = _known(tokens, log_q)
     own = torch.zeros_like(log_q, dtype=torch.bool).scatter_(-1, torch.where(known, tokens, 0).unsqueeze(-1), True)
-    return torch.where(known, _picked(log_q, tokens) - log_q.masked_fill(own, -torch.inf).amax(-1), 0.0)
+    return torch.where(known, log_prob_in(log_q, tokens) - log_q.masked_fill(own, -torch.inf).amax(-1), 0.0)
 
 
 def top_mass(logits: Float[Tensor, "... V"], k: int = 5) -> Float[Tensor, "..."]:
     """The probability of the ``k`` likeliest tokens together, in (0, 1]; 1 when there are no more than ``k`` tokens."""
     if k < 1:
         raise InputError(f"k={k}: it is at least 1")
-    log_q = _log_q(logits)
+    log_q = normalised(logits)
     return log_q.topk(min(k, log_q.shape[-1]), dim=-1).values.exp().sum(-1)
 
 
@@ -83,10 +95,10 @@ def divergence(logits: Float[Tensor, "... V"], logits_before: Float[Tensor, "...
     H((q + q') / 2) - (H(q) + H(q')) / 2 (Lin 1991, doi:10.1109/18.61115): symmetric, and finite where the Kullback-Leibler
     divergence is not. Without a step before it is 0.
     """
-    log_q = _log_q(logits)
+    log_q = normalised(logits)
     if logits_before is None:
         return torch.zeros_like(log_q[..., 0])
-    before = _log_q(logits_before)
+    before = normalised(logits_before)
     q, r = log_q.exp(), before.exp()
     middle = torch.special.entr((q + r) / 2)
     return (middle - (torch.special.entr(q) + torch.special.entr(r)) / 2).sum(-1).clamp_min(0.0)
@@ -96,7 +108,8 @@ def _known(tokens: Int[Tensor, "..."], log_q: Float[Tensor, "... V"]) -> Bool[Te
     return (tokens >= 0) & (tokens < log_q.shape[-1])
 
 
-def _picked(log_q: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+def log_prob_in(log_q: Float[Tensor, "... V"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """log q of these tokens, given log q of all."""
     known = _known(tokens, log_q)
     picked = log_q.gather(-1, torch.where(known, tokens, 0).unsqueeze(-1)).squeeze(-1)
     return torch.where(known, picked, 0.0)
@@ -112,12 +125,12 @@ def confidence_change(
     ``tokens``: the true tokens in training; in sampling the placed ones, or the current argmax (the default). It is 0 without a
     step before, and for a token forbidden both times.
     """
-    log_q = _log_q(logits)
+    log_q = normalised(logits)
     if logits_before is None:
         return torch.zeros_like(log_q[..., 0])
     if tokens is None:
         tokens = log_q.argmax(-1)
-    now, before = _picked(log_q, tokens), log_prob_of(logits_before, tokens)
+    now, before = log_prob_in(log_q, tokens), log_prob_of(logits_before, tokens)
     return torch.where(now == before, 0.0, now - before)  # -inf - (-inf) is no number
 
 

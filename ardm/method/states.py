@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ardm.base.devices import widest
 from ardm.base.streams import Chance, Lots, generator, lots
+from ardm.method.belief import believe
 from ardm.method.corruption import corrupt, mask_more
 from ardm.method.draw import Draw
 from ardm.method.gate import OverwriteGate
@@ -59,15 +60,15 @@ def corrupted_states(
         texts.insert(0, mask_more(texts[0], vocab_size, rate=1 / T, generator=own.generator))
     *before, last = (own.own(x).to(device) for x in texts)
 
-    log_q, steps = denoiser(before[0], 1.0).logits.log_softmax(-1), []
+    said, steps = believe(denoiser(before[0], 1.0)), []
     for x in before[1:]:
         uniform = _uniform(own, x0, device)
-        steps.append(observe(denoiser, x, t=max(1, t - 1), T=T, uniform=uniform, log_q_before=log_q))
-        log_q = steps[-1].log_q
+        steps.append(observe(denoiser, x, t=max(1, t - 1), T=T, uniform=uniform, before=said))
+        said = steps[-1].now
     filled = (own.uniform(len(x0), 1) < how.own_errors).to(device)
-    proposal = Draw()(log_q, _uniform(own, x0, device))
+    proposal = said.drawn(Draw(), _uniform(own, x0, device))
     last = torch.where(filled & (last == vocab_size), proposal, last)
-    steps.append(observe(denoiser, last, t=t, T=T, uniform=_uniform(own, x0, device), log_q_before=log_q))
+    steps.append(observe(denoiser, last, t=t, T=T, uniform=_uniform(own, x0, device), before=said))
     return States(steps=tuple(steps), x0=own.own(x0).to(device))
 
 

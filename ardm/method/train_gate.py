@@ -181,6 +181,6 @@ def edited(denoiser: Transformer, step: Step, m: Float[Tensor, "B L"], edit: str
 
     The denoiser reads (1 - m) E[x] + m E[y], with E its embedding of tokens and y the proposal or the mask.
     """
-    towards = step.proposal if edit == "overwrite" else torch.full_like(step.x, step.log_q.shape[-1])
+    towards = step.proposal if edit == "overwrite" else torch.full_like(step.x, step.now.vocab_size)
     m = m.unsqueeze(-1)
     return denoiser.read((1 - m) * denoiser.token(step.x) + m * denoiser.token(towards))

@@ -40,6 +40,7 @@ class ReadingHead(nn.Module):
 
     def __init__(self, hidden: int, signals: int, vocab_size: int, *, width: int, blocks: int, reads: bool) -> None:
         super().__init__()
+        self.hidden = hidden
         self.features = nn.Linear(hidden + signals + 3, width)
         self.token = nn.Embedding(vocab_size + 1, width) if reads else None
         self.blocks = nn.ModuleList(Block(width, ATTENTION_HEADS) for _ in range(blocks))
@@ -47,7 +48,7 @@ class ReadingHead(nn.Module):
         self.readout = nn.Linear(width, 1)
 
     def forward(self, f: Features, x: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
-        h = self.features(f.joined(hidden=True))
+        h = self.features(f.joined(self.hidden))
         if self.token is not None:
             h = h + self.token(x)
         for block in self.blocks:
@@ -66,6 +67,11 @@ class ReadingGate(OverwriteGate):
 
     def forward(self, step: Step, signals: Float[Tensor, "B L S"] | None = None) -> GateOutput:
         """The logits of p, u and r of every token; ``signals``, where they are known, are :meth:`signals` of the step."""
+        token = self.head.token
+        if token is not None and token.num_embeddings != step.now.vocab_size + 1:
+            raise InputError(
+                f"logits of {step.now.vocab_size} words: this gate reads {token.num_embeddings - 1}, its denoiser's"
+            )
         logit_r = self.prior(step.x.shape[1], step.t, step.T).expand(step.x.shape)
         logit_u = self.head(self.features(step, logit_r, signals), step.x)
         return GateOutput(COMBINE[self.combine](logit_u, logit_r), logit_u, logit_r)

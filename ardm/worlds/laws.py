@@ -17,6 +17,7 @@ from torch import Tensor
 from ardm.base.devices import double, widest
 from ardm.base.errors import InputError, check_number, check_whole
 from ardm.base.streams import generator
+from ardm.method.inputs import check_ids, check_range
 from ardm.method.types import Bool, Float, Int, Prediction
 
 __all__ = ["LAWS", "Law", "Oracle", "addition", "agreement", "dyck", "latin", "markov", "parity", "permutation", "sudoku"]
@@ -97,8 +98,7 @@ class Law:
 
     def log_prob(self, x: Int[Tensor, "B L"]) -> Float[Tensor, " B"]:
         """Exact log-probability of each sequence in nats, float64; -inf where the law forbids it (a mask is forbidden too)."""
-        self._check_shape(x)
-        x = x.cpu()
+        x = self._read(x)
         known = (x >= 0) & (x < self.vocab_size)
         token = torch.where(known, x, 0)
         state = torch.full(x.shape[:1], self.start)
@@ -109,6 +109,13 @@ class Law:
         allowed = known.all(-1) & self.accepts[state]
         total = total - self._every_ending[0, self.start].log()
         return torch.where(allowed, total, -torch.inf)
+
+    def _read(self, x: Int[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+        """The texts on the CPU, of the law's length."""
+        check_ids("x", x)
+        if x.shape[-1] != self.length:
+            raise InputError(f"x holds sequences of {x.shape[-1]} tokens: {self.name} has length {self.length}")
+        return x.long().cpu()
 
     def is_valid(self, x: Int[Tensor, "B L"]) -> Bool[Tensor, " B"]:
         """Whether the law gives the sequence any probability at all."""
@@ -123,8 +130,8 @@ class Law:
         """
         V = self.vocab_size
         _check_error_rate(error_rate)
-        self._check_ids(x)
-        x = x.cpu()
+        x = self._read(x)
+        check_range("x", x, V)
         evidence = torch.full((*x.shape, V + 1), error_rate / max(V - 1, 1), dtype=torch.float64)
         evidence.scatter_(-1, x.unsqueeze(-1), 1.0 - error_rate)
         evidence = torch.where((x == V).unsqueeze(-1), 1.0, evidence)[..., :V]
@@ -149,8 +156,9 @@ class Law:
 
         The best path of max-product recursions (Viterbi 1967, doi:10.1109/TIT.1967.1054010); masks may become anything.
         """
-        self._check_ids(x)
-        V, device, x = self.vocab_size, x.device, x.cpu()
+        given, V = x, self.vocab_size
+        x = self._read(x)
+        check_range("x", x, V)
         agrees = torch.full((*x.shape, V + 1), -1e6, dtype=torch.float64)  # one more change outweighs any probability
         agrees.scatter_(-1, x.unsqueeze(-1), 0.0)
         agrees = torch.where((x == V).unsqueeze(-1), 0.0, agrees)[..., :V]
@@ -165,7 +173,7 @@ class Law:
             token = choice.gather(1, state.unsqueeze(1)).squeeze(1)
             state = self.following[state, token]
             tokens.append(token)
-        return torch.stack(tokens, dim=1).to(device)
+        return torch.stack(tokens, dim=1).to(given.device)
 
     def marginals(self) -> Float[Tensor, "L V"]:
         """``[L, V]``: the exact distribution of the token at each position."""
@@ -187,17 +195,6 @@ class Law:
             raise InputError(f"{unknown[0]!r} is not a word of {self.name}")
         return torch.tensor([index[word] for word in text.split()], dtype=torch.long)
 
-    def _check_shape(self, x: Tensor) -> None:
-        if x.dtype == torch.bool or x.is_floating_point() or x.is_complex():
-            raise InputError(f"x has the type {x.dtype}: give token ids as whole numbers")
-        if x.ndim != 2 or x.shape[1] != self.length:
-            raise InputError(f"x has the shape {list(x.shape)}: {self.name} has length {self.length}; give [B, {self.length}]")
-
-    def _check_ids(self, x: Tensor) -> None:
-        self._check_shape(x)
-        if (strange := x[(x < 0) | (x > self.vocab_size)]).numel():
-            raise self._foreign(int(strange[0]))
-
     def _foreign(self, token: int) -> InputError:
         return InputError(f"x holds {token}: the tokens of {self.name} are 0 .. {self.vocab_size}, the last of them the mask")
 
@@ -215,6 +212,11 @@ class Oracle:
 
     def __post_init__(self) -> None:
         _check_error_rate(self.error_rate)
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the mask not counted."""
+        return self.law.vocab_size
 
     def __call__(self, x: Int[Tensor, "B L"], time: float) -> Prediction:
         log_q = self.law.posterior(x, error_rate=self.error_rate).log()

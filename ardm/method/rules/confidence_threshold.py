@@ -26,7 +26,7 @@ class ConfidenceThreshold:
         check_share("threshold", self.threshold)
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        top = step.log_q.amax(-1)
+        top = step.now.top
         sure = step.is_mask & (top.exp() > self.threshold)
         return Action(write=sure | lowest(-top, step.is_mask, 1), remask=nothing(step))
 

@@ -10,7 +10,6 @@ from ardm.base.errors import InputError
 from ardm.base.streams import Chance
 from ardm.method.entry import Entry, grid
 from ardm.method.schedule import nothing
-from ardm.method.signals import entropy
 from ardm.method.types import Action, Step
 
 __all__ = ["EntropyBounded"]
@@ -31,7 +30,7 @@ class EntropyBounded:
             raise InputError(f"gamma={self.gamma}: a bound in nats, at least 0")
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        H = entropy(step.log_q).masked_fill(~step.is_mask, torch.inf)
+        H = step.now.entropy.masked_fill(~step.is_mask, torch.inf)
         ascending, order = H.sort(dim=-1, stable=True)
         lighter = ascending.cumsum(-1) - ascending  # the sum of those before: the sum up to here, less the largest
         within = torch.zeros_like(step.is_mask).scatter_(-1, order, lighter <= self.gamma)

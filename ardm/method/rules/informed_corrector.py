@@ -9,7 +9,6 @@ from ardm.base.streams import Chance
 from ardm.method.entry import SKY, Entry, grid
 from ardm.method.rules.scheduled import ScheduledRule
 from ardm.method.schedule import lowest, nothing, revisable
-from ardm.method.signals import placed_margin
 from ardm.method.types import Action, Step
 
 __all__ = ["InformedCorrector"]
@@ -30,7 +29,7 @@ class InformedCorrector(ScheduledRule):
             raise InputError(f"k={self.k}, noise={self.noise}: both are at least 0")
 
     def revise(self, step: Step, chance: Chance) -> Action:
-        doubt = self.noise * chance.gumbel(step.x.shape[1]) - placed_margin(step.log_q, step.x)
+        doubt = self.noise * chance.gumbel(step.x.shape[1]) - step.now.placed_margin(step.x)
         return Action(write=lowest(-doubt, revisable(step), self.k), remask=nothing(step))
 
 

@@ -30,10 +30,11 @@ class Settled:
             raise InputError(f"moved={self.moved}: nats, above 0")
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        top = step.log_q.amax(-1)
+        top = step.now.top
         write = lowest(-top, step.is_mask, 1)
-        if step.log_q_before is not None:
-            moved = (step.log_q.exp() * (step.log_q - step.log_q_before)).sum(-1)
+        if step.before is not None:
+            log_q, before = step.now.log_q, step.before.log_q
+            moved = (log_q.exp() * (log_q - before)).sum(-1)
             write = write | (step.is_mask & (moved < self.moved) & (top.exp() > self.threshold))
         return Action(write=write, remask=nothing(step))
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from ardm.base.streams import Chance
 from ardm.method.entry import SKY, Entry
 from ardm.method.schedule import lowest
-from ardm.method.signals import log_prob_of
 from ardm.method.types import Action, Float, Step
 
 __all__ = ["MaskPredict", "keep_best"]
@@ -25,7 +24,7 @@ class MaskPredict:
     """
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        return keep_best(step, torch.where(step.is_mask, log_prob_of(step.log_q, step.proposal), step.log_q_written))
+        return keep_best(step, torch.where(step.is_mask, step.now.log_prob(step.proposal), step.log_q_written))
 
 
 def keep_best(step: Step, score: Float[Tensor, "B L"]) -> Action:

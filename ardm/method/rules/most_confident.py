@@ -9,7 +9,6 @@ from ardm.base.errors import check_choice
 from ardm.base.streams import Chance
 from ardm.method.entry import BLUE, Entry
 from ardm.method.schedule import due, lowest, nothing
-from ardm.method.signals import margin
 from ardm.method.types import Action, Step
 
 __all__ = ["MostConfidentFirst"]
@@ -28,7 +27,7 @@ class MostConfidentFirst:
         check_choice("by", self.by, ("max_prob", "margin"))
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        sure = step.log_q.amax(-1) if self.by == "max_prob" else margin(step.log_q)
+        sure = step.now.top if self.by == "max_prob" else step.now.margin
         return Action(write=lowest(-sure, step.is_mask, due(step)), remask=nothing(step))
 
 

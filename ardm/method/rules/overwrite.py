@@ -10,7 +10,6 @@ from ardm.method.gate import OverwriteGate
 from ardm.method.rules.scores import scores_of
 from ardm.method.schedule import nothing
 from ardm.method.selection import Selection
-from ardm.method.signals import log_prob_of
 from ardm.method.types import Action, Step
 
 __all__ = ["Overwrite"]
@@ -35,5 +34,5 @@ class Overwrite:
         out = self.gate(step)
         write = self.selection(out.logit_p, ~step.is_fixed, step, chance)
         if self.accept == "better":
-            write &= step.is_mask | (log_prob_of(step.log_q, step.proposal) > log_prob_of(step.log_q, step.x))
+            write &= step.is_mask | (step.now.log_prob(step.proposal) > step.now.log_prob(step.x))
         return Action(write=write, remask=nothing(step), scores=scores_of(out))

@@ -10,7 +10,6 @@ from ardm.base.errors import InputError
 from ardm.base.streams import Chance
 from ardm.method.entry import SKY, Entry, grid
 from ardm.method.rules.mask_predict import keep_best
-from ardm.method.signals import log_prob_of
 from ardm.method.types import Action, Step
 
 __all__ = ["PathPlanning"]
@@ -30,8 +29,8 @@ class PathPlanning:
             raise InputError(f"eta={self.eta}: it is at least 0")
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        visible = self.eta * log_prob_of(step.log_q, step.x)
-        return keep_best(step, torch.where(step.is_mask, log_prob_of(step.log_q, step.proposal), visible))
+        visible = self.eta * step.now.log_prob(step.x)
+        return keep_best(step, torch.where(step.is_mask, step.now.log_prob(step.proposal), visible))
 
 
 ENTRIES = (

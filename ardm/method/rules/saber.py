@@ -10,7 +10,6 @@ from ardm.base.errors import at_least_one
 from ardm.base.streams import Chance
 from ardm.method.entry import Entry, grid
 from ardm.method.schedule import lowest, revisable
-from ardm.method.signals import log_prob_of
 from ardm.method.types import Action, Step
 
 __all__ = ["Saber"]
@@ -31,14 +30,14 @@ class Saber:
         at_least_one(self, "n")
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        proposed = log_prob_of(step.log_q, step.proposal)
-        placed = log_prob_of(step.log_q, torch.where(step.is_mask, 0, step.x))
+        proposed = step.now.log_prob(step.proposal)
+        placed = step.now.log_prob(torch.where(step.is_mask, 0, step.x))
         own = revisable(step) & (step.log_q_written < 0)  # given tokens were never written
         mean = (step.log_q_written.exp() * own).sum(-1) / own.sum(-1).clamp(min=1)
         above = step.is_mask & (proposed.exp() > torch.where(own.any(-1), mean, 1.0).unsqueeze(-1))
         write = above | lowest(-proposed, step.is_mask, self.n)
         change = placed - step.log_q_written
-        limit = torch.maximum((write.sum(-1) + 7) // 8, torch.tensor((self.n + 1) // 2, device=step.x.device))
+        limit = ((write.sum(-1) + 7) // 8).clamp(min=(self.n + 1) // 2)
         return Action(write=write, remask=lowest(change, own & (change < 0), torch.where(step.is_mask.any(-1), limit, 0)))
 
 

@@ -12,7 +12,6 @@ from ardm.base.streams import Chance
 from ardm.method.entry import SKY, Entry, grid
 from ardm.method.rules.scheduled import ScheduledRule
 from ardm.method.schedule import lowest, nothing, revisable
-from ardm.method.signals import log_prob_of
 from ardm.method.types import Action, Bool, Float, Step
 
 __all__ = ["TokenToMask"]
@@ -43,12 +42,12 @@ class TokenToMask(ScheduledRule):
 
     def judged(self, step: Step) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "B L"]]:
         """Which tokens are bad, and a rank in which the worst is lowest. At the first step nothing can have fallen."""
-        q = log_prob_of(step.log_q, step.x).exp()
+        q = step.now.log_prob(step.x).exp()
         if self.by == "low_prob":
             return q < self.threshold, q
-        if step.log_q_before is None:
+        if step.before is None:
             return nothing(step), q
-        rise = q - log_prob_of(step.log_q_before, step.x).exp()
+        rise = q - step.before.log_prob(step.x).exp()
         return -rise > self.threshold, rise
 
 

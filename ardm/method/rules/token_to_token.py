@@ -9,7 +9,6 @@ from ardm.base.streams import Chance
 from ardm.method.entry import SKY, Entry, grid
 from ardm.method.rules.scheduled import ScheduledRule
 from ardm.method.schedule import nothing, revisable
-from ardm.method.signals import log_prob_of
 from ardm.method.types import Action, Step
 
 __all__ = ["TokenToToken"]
@@ -29,7 +28,7 @@ class TokenToToken(ScheduledRule):
             raise InputError(f"threshold={self.threshold}: it is a probability in [0, 1)")
 
     def revise(self, step: Step, chance: Chance) -> Action:
-        sure = log_prob_of(step.log_q, step.proposal).exp() > self.threshold
+        sure = step.now.log_prob(step.proposal).exp() > self.threshold
         return Action(write=revisable(step) & (step.proposal != step.x) & sure, remask=nothing(step))
 
 

@@ -33,7 +33,7 @@ class Tolerator(ScheduledRule):
         if step.t <= filled or step.t == step.T:
             return Action(write=nothing(step), remask=nothing(step))
         p = self.share * (step.T - step.t) / max(1, step.T - filled)
-        hide = bernoulli(step.log_q.new_full(step.x.shape, p), chance)
+        hide = bernoulli(step.now.top.new_full(step.x.shape, p), chance)
         return Action(write=nothing(step), remask=hide & revisable(step))
 
 

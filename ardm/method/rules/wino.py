@@ -10,7 +10,6 @@ from ardm.base.errors import check_share
 from ardm.base.streams import Chance
 from ardm.method.entry import SKY, Entry, grid
 from ardm.method.schedule import lowest, revisable
-from ardm.method.signals import log_prob_of
 from ardm.method.types import Action, Step
 
 __all__ = ["WideInNarrowOut"]
@@ -35,12 +34,12 @@ class WideInNarrowOut:
             check_share(name, getattr(self, name))
 
     def __call__(self, step: Step, chance: Chance) -> Action:
-        proposed = log_prob_of(step.log_q, step.proposal)
+        proposed = step.now.log_prob(step.proposal)
         surest = lowest(-proposed, step.is_mask, 1)
         sure = (step.is_mask & (proposed.exp() > self.write_above)) | surest
         limit = (self.most * step.is_mask.sum(-1)).long().clamp(min=5, max=20)
         write = lowest(-proposed, sure, limit)
-        placed = log_prob_of(step.log_q, torch.where(step.is_mask, 0, step.x))
+        placed = step.now.log_prob(torch.where(step.is_mask, 0, step.x))
         unlikely = revisable(step) & (placed.exp() < self.hide_below)
         return Action(write=write, remask=lowest(placed, unlikely, (write.sum(-1) - 1).clamp(min=0)))
 
