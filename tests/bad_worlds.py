@@ -51,7 +51,7 @@ def outcome(work, also="no other words", **given):
         assert "\n" not in said and len(said) < 400, said
         if re.search(also, said):
             return None, also
-        named = [name for name in given if said.startswith((f"{name}=", f"{name} has", f"{name} holds"))]
+        named = [name for name in given if said.startswith((f"{name}=", f"{name} has", f"{name} holds", f"{name} of"))]
         assert named, f"names none of {list(given)}: {said}"
         return None, named[0]
 
