@@ -278,6 +278,18 @@ def test_a_loss_that_is_no_number_ends_the_training_in_one_line(tmp_path, monkey
         trained("denoiser", run)
 
 
+def test_on_a_gpu_where_losses_are_looked_at_together_the_first_bad_one_is_named():
+    losses = [torch.tensor(1.0 + k) for k in range(40)]
+    keeper = loop._Keeper(training_of("denoiser"), None, Run(), CPU)
+    keeper.check(losses)
+    losses[25], losses[30] = torch.tensor(math.nan), torch.tensor(math.inf)
+    with pytest.raises(Diverged, match=r"^step 26 of 8: the loss is nan, the last finite one is 25 at step 25; there is no"):
+        keeper.check(losses)
+    losses[20] = torch.tensor(-math.inf)
+    with pytest.raises(Diverged, match=r"^step 21 of 8: the loss is -inf, the last finite one is 20 at step 20"):
+        keeper.check(losses)
+
+
 def test_weights_that_are_no_numbers_are_no_checkpoint(tmp_path, monkeypatch):
     """A gradient may be infinite where its loss is not: the next loss says so, and the checkpoint before it is still there."""
     real = torch.nn.utils.clip_grad_norm_

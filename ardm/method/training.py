@@ -120,7 +120,9 @@ def train(training: Training, run: Run, device: torch.device, *, progress: bool 
                 crew.backward(part)
             parts.append(part.detach())
         losses.append(crew.total(parts[0] if run.pieces == 1 else torch.stack(parts).sum()))
-        if device.type == "cpu" or k % LOOK == LOOK - 1 or k == training.steps - 1:
+        if device.type == "cpu":
+            keeper.check(losses, last=1)
+        elif k % LOOK == LOOK - 1 or k == training.steps - 1:
             keeper.check(losses)
         optimiser.descend()
         if k < training.steps - 1:
@@ -155,9 +157,9 @@ class _Keeper:
         self.began = self.last = time.monotonic()
         self.good = 0  # the step that the last checkpoint goes on from
 
-    def check(self, losses: list[Tensor]) -> None:
+    def check(self, losses: list[Tensor], last: int = LOOK) -> None:
         """Raise ``Diverged`` where one of the last losses is not finite."""
-        told = torch.stack(losses[-LOOK:]).tolist()
+        told = torch.stack(losses[-last:]).tolist()
         bad = next((i for i, loss in enumerate(told) if not abs(loss) < float("inf")), None)
         if bad is None:
             return
