@@ -280,7 +280,8 @@ def test_a_loss_that_is_no_number_ends_the_training_in_one_line(tmp_path, monkey
 
 def test_on_a_gpu_where_losses_are_looked_at_together_the_first_bad_one_is_named():
     losses = [torch.tensor(1.0 + k) for k in range(40)]
-    keeper = loop._Keeper(training_of("denoiser"), None, Run(), CPU)
+    training = training_of("denoiser")
+    keeper = loop._Keeper(training, loop.Optimiser(training.model, 0.002, STEPS), Run(), CPU)
     keeper.check(losses)
     losses[25], losses[30] = torch.tensor(math.nan), torch.tensor(math.inf)
     with pytest.raises(Diverged, match=r"^step 26 of 8: the loss is nan, the last finite one is 25 at step 25; there is no"):
