@@ -279,8 +279,11 @@ def told(code: Structure) -> str:
 
 READING = (
     "types",
+    "inputs",
     "signals",
     "draw",
+    "head",
+    "belief",
     "sampling",
     "schedule",
     "selection",

@@ -1,9 +1,11 @@
 """Masked language models of others: the adapter says what the plain model says, in this package's ids."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AlbertConfig,
     AlbertForMaskedLM,
@@ -17,9 +19,12 @@ from transformers import (
 
 from ardm.adapters.masked_lm import MaskedLanguageModel
 from ardm.base.errors import InputError
+from ardm.method import head as heads
+from ardm.method.gate import FOUR, AttentiveHead, OverwriteGate
 from ardm.method.rules import HideThenRefill, OneWay, TokenToMask
 from ardm.method.sampling import refine
 from ardm.method.schedule import Schedule
+from ardm.method.selection import Selection
 from ardm.method.types import NEVER, Denoiser
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -73,6 +78,71 @@ def test_it_says_what_the_model_says_of_its_own_ids(model, denoiser):
     torch.testing.assert_close(said.logits[..., words], plain.logits[..., words])
     torch.testing.assert_close(said.hidden, plain.hidden_states[-1])
     assert (said.logits[..., [PAD, MASK, *SPECIAL]] == NEVER).all()
+
+
+class NoLogits(TorchDispatchMode):
+    """Refuses numbers of all words for as many positions as a batch has."""
+
+    def __init__(self, positions):
+        super().__init__()
+        self.positions = positions
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(x, torch.Tensor) and x.dim() > 1 and x.shape[-1] == 40 and x.numel() >= 40 * self.positions:
+                raise AssertionError(f"{func} makes {tuple(x.shape)}")
+        return out
+
+
+def test_a_run_makes_no_logits(denoiser, monkeypatch):
+    """The model computes up to its last layer, which is read a tile at a time: the recommended gate needs no more."""
+    monkeypatch.setattr(heads, "TILE", {"cpu": (16, 8)})
+    assert denoiser.layer is denoiser.model.get_output_embeddings()  # found out by calls of two tokens
+    x = torch.full((5, 9), 40)
+    gate = OverwriteGate(AttentiveHead(16, len(FOUR)), signals=FOUR).eval()
+    rule = HideThenRefill(gate, Selection("threshold", 0.4, budget=2))
+    with NoLogits(45):
+        trace = refine(denoiser, rule, x, 6, seed=0)
+    assert trace.remasks.sum() > 0
+    with NoLogits(45), pytest.raises(AssertionError, match="makes"):
+        denoiser.model(input_ids=texts(5), attention_mask=torch.ones(5, 9, dtype=torch.long))
+
+
+@pytest.mark.parametrize("post", ["scaled", "no such layer", "another layer", "needs a position"])
+def test_logits_are_given_where_the_last_layer_is_not_all(post):
+    """What is done to the logits behind the layer, or a layer that cannot be found, shows: then they are taken as they are."""
+    model = MODELS["BERT"]()
+    plain, forward = model.get_output_embeddings(), model.cls.forward
+    if post == "scaled":
+        model.cls.forward = lambda h: 2 * forward(h)
+    elif post == "no such layer":
+        model.get_output_embeddings = lambda: None
+    elif post == "another layer":
+        model.get_output_embeddings = lambda: torch.nn.Linear(16, 40)
+    else:
+        model.cls.forward = lambda h: forward(h) + 0 * forward(h)[:, :1].amax(1, keepdim=True)
+    denoiser = MaskedLanguageModel(model, mask_id=MASK, never=SPECIAL, pad_id=PAD)
+    x = denoiser.ids_of(texts())
+    said = denoiser(x)
+    assert denoiser.layer is None and said.head is None and plain.weight.shape == (40, 16)
+    with torch.no_grad():
+        logits = model(input_ids=texts(), attention_mask=torch.ones(3, 9, dtype=torch.long)).logits
+    torch.testing.assert_close(said.logits[..., 5:], logits[..., 5:])
+    assert not plain._forward_pre_hooks
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_model_in_half_precision(model, dtype):
+    half = copy.deepcopy(model).to(dtype)
+    denoiser = MaskedLanguageModel(half, mask_id=MASK, never=SPECIAL, pad_id=PAD)
+    x = denoiser.ids_of(texts())
+    said = denoiser(x)
+    with torch.no_grad():
+        plain = half(input_ids=texts(), attention_mask=torch.ones(3, 9, dtype=torch.long)).logits
+    assert said.head is not None and said.logits.dtype == said.hidden.dtype == torch.float32
+    torch.testing.assert_close(said.logits[..., 5:], plain[..., 5:].float())
+    assert (refine(denoiser, OneWay(), torch.full((2, 6), 40), 3, seed=0).x < 40).all()
 
 
 def test_a_padded_text_is_predicted_as_it_is_alone(denoiser):

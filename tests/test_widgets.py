@@ -64,7 +64,7 @@ def in_python(case: dict) -> list[dict]:
         x=x,
         proposal=x,
         now=Table(log_q),
-        before=Table(before),
+        before=None if before is None else Table(before),
         log_q_written=log_q[..., 0],
         hidden=torch.zeros(1, 3, 0),
         is_mask=none,

@@ -6,7 +6,6 @@ all of them. Reported are ratios within a round, which carry from one machine to
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import os
@@ -18,17 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ardm.base.errors import InputError, at_least_one
 from ardm.base.provenance import provenance
 from ardm.base.streams import Chance, generator
+from ardm.method.belief import Streamed
 from ardm.method.denoiser import Shape, Transformer
 from ardm.method.draw import Draw
-from ardm.method.gate import FOUR, AttentiveHead, Features, OverwriteGate
-from ardm.method.head import Head, read_head
+from ardm.method.gate import FOUR, AttentiveHead, OverwriteGate
 from ardm.method.sampling import observe
 from ardm.method.signals import confidence_change, entropy, log_prob_of, margin
+from ardm.method.types import Belief, Denoiser, Head
 
 __all__ = [
     "BOOK",
@@ -91,12 +91,11 @@ def head_matmul(given: Given) -> Tensor:
     return given.hidden @ given.weight.T
 
 
-def streamed(given: Given, log_sum_before: Tensor) -> tuple[Tensor, ...]:
-    """Entropy, margin, confidence change and log-probability of the placed token, and a draw, without holding the logits."""
-    head = Head(given.weight)
-    read = read_head(head, given.hidden, tokens=given.tokens, uniform=given.uniform)
-    change = read.log_q - head.log_prob(given.before, given.tokens, log_sum_before)
-    return read.entropy, read.margin, read.log_q, change, read.proposal
+def streamed(given: Given, before: Belief) -> tuple[Tensor, ...]:
+    """Entropy, margin, confidence change and log-probability of the placed token, and a draw, as a run has them from a head."""
+    now = Streamed(given.hidden, Head(given.weight))
+    drawn = now.drawn(Draw(), given.uniform)
+    return now.entropy, now.margin, now.log_prob(given.tokens), now.change(before, given.tokens), drawn
 
 
 def plain(given: Given, log_q_before: Tensor) -> tuple[Tensor, ...]:
@@ -138,11 +137,13 @@ WAYS: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {
 """Ways to the four signals and a token of every position; each is given what its kind keeps of the step before."""
 
 
-def _kept(way: str, given: Given) -> Tensor:
-    """What a way keeps of the step before: a number a position, or the logits."""
+def _kept(way: str, given: Given) -> Tensor | Belief:
+    """What a way keeps of the step before: hidden states and a few numbers a position, or the logits."""
     then = replace(given, hidden=given.before)
     if way == "streamed":
-        return read_head(Head(given.weight), then.hidden).log_sum
+        before = Streamed(then.hidden, Head(given.weight))
+        before.drawn(Draw(), given.uniform)
+        return before
     logits = head_matmul(then)
     return logits if way == "the document's" else logits.log_softmax(-1)
 
@@ -190,33 +191,21 @@ def memory(call: Callable[[], Any]) -> int:
 def parts_of_a_step(shape: Shape, batch: int, repeats: int, device: torch.device | str = "cpu") -> dict[str, dict[str, float]]:
     """A sampling step against the denoiser's call alone: with the attentive gate on four signals and a draw, plain and streamed.
 
-    Plain, the denoiser makes logits and everything is read from them; streamed, its last layer is read by
-    :func:`~ardm.method.head.read_head`.
+    Plain, the denoiser makes logits and everything is read from them; streamed, it gives its last layer, which
+    :func:`~ardm.method.head.read_head` reads: the two forms that ``refine`` takes.
     """
     denoiser = Transformer(shape).eval().to(device)
     gate = OverwriteGate(AttentiveHead(shape.width, len(FOUR)), signals=FOUR).eval().to(device)
-    trunk = copy.copy(denoiser)
-    trunk._modules = {**denoiser._modules, "readout": nn.Identity()}
-    head = Head(denoiser.readout.weight, denoiser.readout.bias)
     rows = torch.arange(batch, device=device)
     x = (Chance(0, "texts", rows).uniform(shape.length) * shape.vocab_size).long()
     uniform = Chance(0, "draws", rows).uniform(shape.length)
-    before = observe(denoiser, x, t=1, T=2, uniform=uniform)
-    log_sum_before = read_head(head, before.hidden).log_sum
+    forms = {"gate and draw, plain": denoiser, "gate and draw, streamed": denoiser.by_head}
 
-    def with_logits() -> None:
-        gate(observe(denoiser, x, t=2, T=2, uniform=uniform, log_q_before=before.log_q))  # draws, too
+    def step_of(form: Denoiser) -> Callable[[], Any]:
+        before = observe(form, x, t=1, T=2, uniform=uniform).now
+        return lambda: gate(observe(form, x, t=2, T=2, uniform=uniform, before=before))  # draws, too
 
-    def without() -> None:
-        hidden = trunk(x).hidden
-        read = read_head(head, hidden, tokens=x, uniform=uniform)
-        change = head.log_prob(hidden, read.best, read.log_sum) - head.log_prob(before.hidden, read.best, log_sum_before)
-        measured = dict(zip(FOUR, (read.entropy, read.margin, change, read.log_q), strict=True))
-        signals = torch.stack([gate.standard[name](value) for name, value in measured.items()], dim=-1)
-        place = torch.arange(shape.length, device=device).expand(x.shape) / shape.length
-        gate.head(Features(hidden=hidden, signals=signals, position=place, time=torch.ones_like(place), prior=0 * place))
-
-    calls = {"denoiser alone": lambda: denoiser(x), "gate and draw, plain": with_logits, "gate and draw, streamed": without}
+    calls = {"denoiser alone": lambda: denoiser(x), **{name: step_of(form) for name, form in forms.items()}}
     return ratios(rounds(calls, repeats, device), "denoiser alone")
 
 

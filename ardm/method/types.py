@@ -78,6 +78,7 @@ class Head(NamedTuple):
         return torch.where(known, logit - log_sum, 0.0)
 
 
+@dataclass(frozen=True, init=False, eq=False)
 class Prediction:
     """What a denoiser says of every position: by ``logits``, or by a ``head`` and what it reads.
 
@@ -85,6 +86,10 @@ class Prediction:
     to offer a learned gate (D may be 0). ``head`` stands for logits that are not made: it reads ``state``, ``[B, L, E]``, by
     default the hidden states. Where V is large this is the form to give; :attr:`logits` are then made when they are asked for.
     """
+
+    hidden: Float[Tensor, "B L D"]
+    head: Head | None
+    state: Float[Tensor, "B L E"]
 
     def __init__(
         self,
@@ -99,10 +104,9 @@ class Prediction:
             raise InputError("a prediction without hidden states: give hidden=logits[..., :0] where there are none")
         if (logits is None) == (head is None):
             raise InputError("a prediction is made from logits or from a head: give one of the two")
-        self.hidden, self.head = hidden, head
-        self.state = hidden if state is None else state
+        vars(self).update(hidden=hidden, head=head, state=hidden if state is None else state)
         if logits is not None:
-            self.logits = logits
+            vars(self).update(logits=logits)
 
     @cached_property
     def logits(self) -> Float[Tensor, "B L V"]:
