@@ -17,7 +17,7 @@ import torch
 from ardm.adapters.masked_lm import MaskedLanguageModel
 from ardm.base.errors import InputError
 
-__all__ = ["INSTALL", "load_reaction_model", "lacking", "reaction_words"]
+__all__ = ["INSTALL", "lacking", "load_reaction_model", "reaction_words"]
 
 INSTALL = "pip install 'ardm[chem]' && pip install --no-deps rxnmapper==0.4.3"
 """What brings all that is needed: `rxnmapper` itself cannot be in the extra, since it asks for transformers below 5."""
