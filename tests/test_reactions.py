@@ -50,6 +50,7 @@ def made():
         ("CC>>CCO", True, 2 / 3),  # the oxygen comes from nowhere
         ("CCBr>>CCO.Cl", True, 2 / 4),
         ("[Na+]~[OH-].CBr>>CO", True, 1.0),  # a salt in the model's notation
+        ("C~1CC1>>CCC", False, 0),  # which closes no ring
         ("C[NH3+]>>CN", True, 1.0),
         ("C(C)(C)(C)(C)C>>C", False, 0),  # five bonds at a carbon
         ("c1cccc1>>C", False, 0),  # a ring of five cannot be aromatic
@@ -93,7 +94,7 @@ def test_every_template_gives_products_that_hold_every_atom_but_what_leaves(made
         assert after == product == Chem.CanonSmiles(product)
         found.add(_difference(before, after))
     assert found == leaving
-    assert len(made) > 0.9 * 60 * len(TEMPLATES) * 0.8
+    assert len(made) > 0.95 * 60 * len(TEMPLATES)  # every template gave its own, but for products that two have in common
 
 
 def _difference(before: str, after: str) -> str:
