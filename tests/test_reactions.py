@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -16,7 +19,8 @@ from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 from ardm.adapters import reaction_model
 from ardm.adapters.masked_lm import NEVER
 from ardm.base.errors import InputError
-from ardm.experiments import real_model
+from ardm.experiments import real_model, real_table, results
+from ardm.experiments.play import outcome
 from ardm.experiments.real_model import (
     GATES,
     LENGTH,
@@ -235,3 +239,35 @@ def test_a_setting_plays_few_rules_at_the_shares_between():
     assert [nfe for *_, nfe, _ in cells] == sorted(nfe for *_, nfe, _ in cells)
     with pytest.raises(InputError, match="rules='nothing': choose"):
         Setting(rules=("nothing",))
+
+
+# The table ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_published_table_is_what_is_played_today():
+    """With the published gate, on another machine too, but for texts in which two tokens are as good as equal."""
+    task, rule = TASKS["reactions-50"], "own ratio hide"
+    (row,) = results.select(results.read("real"), task=task.name, rule=rule, nfe=8, seed=0).to_dict("records")
+    start = task.start(row["count"], seed=0)
+    made = entry_of(rule).make(real_model.load_gate(rule), **json.loads(row["knobs"]))
+    found = outcome(task, reaction_model.load_reaction_model(), made, start, nfe=8, seed=0)
+    assert found["start"] == row["start"]
+    for name, within in {"quality": 0.1, "recovered": 0.03, "overwrites": 0.5, "words": 0.03}.items():
+        assert found[name] == pytest.approx(row[name], abs=within), name
+
+
+def test_a_table_that_is_not_whole_or_of_other_code_is_not_published(tmp_path):
+    for name in ("real.csv", "real.json"):
+        shutil.copy(results.RESULTS / name, tmp_path)
+    table = results.read("real", tmp_path)
+    facts = results.facts(tmp_path, "real")
+    del facts["sha256"]
+    (tmp_path / "real.json").write_text(json.dumps(facts))
+    table.iloc[1:].to_csv(tmp_path / "real.csv", index=False)
+    with pytest.raises(InputError, match=rf"lacks 1 of {len(table)} rows"):
+        real_table.publish(tmp_path, tmp_path / "into", tmp_path / "models")
+    table.assign(key=["0" * 16, *table["key"][1:]]).to_csv(tmp_path / "real.csv", index=False)
+    assert "max-prob on reactions-50, 8 calls, seed 0" in real_table.state(results.read("real", tmp_path))
+    with pytest.raises(InputError, match="not of today's code"):
+        real_table.publish(tmp_path, tmp_path / "into", tmp_path / "models")
+    assert not (tmp_path / "into").exists()

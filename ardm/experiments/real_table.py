@@ -35,7 +35,7 @@ from ardm.worlds.reactions import Reactions
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Setting", "make", "publish", "stale"]
+__all__ = ["Setting", "make", "publish", "stale", "state"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,7 @@ class Setting:
     seeds: int = 5
     count: int = 20
     tuning: int = 24
+    calls: tuple[int, ...] = (8, 16)  # of those that a task is played with
     tasks: tuple[str, ...] = tuple(TASKS)
     rules: tuple[str, ...] = RULES
 
@@ -60,7 +61,7 @@ class Setting:
         some = [TASKS[name] for name in self.tasks]
         return [
             (task, rule, nfe, seed)
-            for nfe in sorted({nfe for task in some for nfe in task.nfe})
+            for nfe in sorted(self.calls)
             for task in some
             if nfe in task.nfe
             for seed in range(self.seeds)
@@ -106,6 +107,12 @@ def stale(table: pd.DataFrame) -> list[str]:
         if fingerprint.digest(cell_made(TASKS[task], rule, int(nfe), int(seed), int(count), json.loads(knobs))) != key
     ]
     return [f"{len(other)} of {len(table)} rows are of other code, such as {other[0]}"] if other else []
+
+
+def state(table: pd.DataFrame) -> str:
+    """What a published table is: "of today's code", or that it is not and why."""
+    reasons = stale(table)
+    return f"not of today's code ({reasons[0]})" if reasons else "of today's code"
 
 
 def publish(folder: Path, into: Path = RESULTS, models: Path = MODELS) -> list[Path]:
