@@ -131,6 +131,8 @@ def publish(folder: Path, into: Path = RESULTS, models: Path = MODELS) -> list[P
         raise InputError(f"the table in {folder} is not of today's code ({reasons[0]}): make it again first")
     shop, text = Workshop(folder, tuning=setting.tuning), (folder / "real.csv").read_text("utf8")
     copies = {gate_path(rule, models): shop.gate_file(rule, 0) for rule in GATES}
+    for place in (into / "real.csv", *copies):
+        check_writable(place)
     for copy, path in copies.items():
         with whole(copy) as part:
             shutil.copyfile(path, part)
