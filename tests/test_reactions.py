@@ -271,3 +271,27 @@ def test_a_table_that_is_not_whole_or_of_other_code_is_not_published(tmp_path):
     with pytest.raises(InputError, match="not of today's code"):
         real_table.publish(tmp_path, tmp_path / "into", tmp_path / "models")
     assert not (tmp_path / "into").exists()
+
+
+def test_what_is_published_can_be_read_again(tmp_path, monkeypatch):
+    """Table, facts with their checksum, gates and the description of all tables, from a folder as ``ardm real`` leaves it."""
+    monkeypatch.setattr(real_table, "stale", lambda table: [])
+    for name in ("real.csv", "real.json"):
+        shutil.copy(results.RESULTS / name, tmp_path)
+    shop, into = real_model.Workshop(tmp_path, tuning=1), tmp_path / "into"
+    (tmp_path / "gates").mkdir()
+    for rule in GATES:
+        shutil.copy(real_model.gate_path(rule), shop.gate_file(rule, 0))
+    written = real_table.publish(tmp_path, into, tmp_path / "models")
+    assert all(path.is_file() for path in written) and {path.name for path in into.iterdir()} == {
+        "real.csv",
+        "real.json",
+        "datapackage.json",
+    }
+    assert results.read("real", into).equals(results.read("real"))
+    for rule in GATES:
+        again = real_model.load_gate(rule, real_model.gate_path(rule, tmp_path / "models")).state_dict()
+        assert all(torch.equal(value, again[name]) for name, value in real_model.load_gate(rule).state_dict().items())
+    (into / "real.csv").write_text((into / "real.csv").read_text().replace("0.5", "0.6", 1))
+    with pytest.raises(InputError, match="is damaged"):
+        results.read("real", into)
