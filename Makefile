@@ -26,6 +26,9 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 SOURCES_OF_VENV := pyproject.toml requirements.lock
 
+# Of these two the files are used and not the code, so they come without what that asks for: a schema, and a model of reactions.
+FILES_ALONE := cffconvert==2.0.0 rxnmapper==0.4.3
+
 # Each notebook kernel and each test worker computes on one thread: they already run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
@@ -55,7 +58,7 @@ endif
 
 $(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV) | same-python
 	@cat $(SOURCES_OF_VENV) | cksum >$(VENV)/.ardm-wanted
-	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]" && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps cffconvert==2.0.0; }  # for its schema alone
+	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]" && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(FILES_ALONE); }
 	@mv $(VENV)/.ardm-wanted $@
 
 $(VENV)/.ardm-lab: $(VENV)/.ardm-installed

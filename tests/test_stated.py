@@ -223,6 +223,13 @@ def load_conftest() -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize(("said", "here"), [("", True), ("the reaction model needs rdkit", False)])
+def test_cells_that_need_the_reaction_model_are_compared_where_it_is(monkeypatch, said, here):
+    module = load_conftest()
+    monkeypatch.setattr(module, "lacking", lambda: said)
+    assert module._is_here("chem") is here
+
+
 def test_plain_pytest_needs_no_nbval(monkeypatch):
     monkeypatch.setitem(sys.modules, "nbval.plugin", None)
     module = load_conftest()

@@ -109,8 +109,12 @@ def test_published_models_and_tables_are_found_without_the_repository(python, tm
 
 @pytest.mark.parametrize("module", ["staging", "hygiene", "tests", "steps"])
 def test_nothing_of_the_repository_is_importable(python, tmp_path, module):
-    ran = run(python, tmp_path, f"import {module}")
-    assert f"No module named '{module}'" in ran.stderr
+    """The wheel of rxnmapper brings a package `tests` of its own; nobody else does."""
+    find = (
+        f"print(importlib.util.find_spec({module!r}) is not None and importlib.metadata.packages_distributions()[{module!r}])"
+    )
+    ran = run(python, tmp_path, f"import importlib.metadata, importlib.util; {find}")
+    assert ran.stdout.strip() in ("False", "['rxnmapper']"), ran.stderr
 
 
 def brought(lines: list[str]) -> set[str]:

@@ -63,7 +63,12 @@ COLUMNS = {
     "outcomes": Column(
         "string", "valid or not, a bit a text, the first text first, as hexadecimal digits", keeps={"pattern": "[0-9a-f]+"}
     ),
-    "words": Column("number", "distance of the frequencies of single tokens from the law's", "total variation", SHARE),
+    "words": Column(
+        "number",
+        "distance of the frequencies of single tokens from the law's, on reactions the truth's",
+        "total variation",
+        SHARE,
+    ),
     "pairs": Column(
         "number", "distance of neighbouring tokens from the law's, on text8 from held-out text's", "total variation", SHARE
     ),
@@ -80,7 +85,11 @@ COLUMNS = {
         keeps={"required": True, **DIGEST},
     ),
     "touched": Column("number", "of the tokens wrong at the start, the share ever overwritten", "share", SHARE),
-    "recovered": Column("number", "of the tokens wrong at the start, the share right at the end", "share", SHARE),
+    "recovered": Column(
+        "number", "of the tokens wrong at the start, on reactions hidden ones too, the share right at the end", "share", SHARE
+    ),
+    "held": Column("number", "of the heavy atoms of a valid product, the share that the reactants have too", "share", SHARE),
+    "exact": Column("number", "texts that are the one behind the start, token by token", "share", SHARE),
     "damaged": Column("number", "of the tokens right at the start, the share wrong at the end", "share", SHARE),
     "judge_bits": Column("number", "what a character costs under an n-gram judge of held-out text", "bits a character", COUNT),
     "entropy": Column("number", "entropy of single characters", "nats", COUNT),
@@ -104,6 +113,10 @@ TABLES = {
     "ablations": (
         "The ablations",
         "a row is a variant of the recommended gate with so many calls and the models of one training",
+    ),
+    "real": (
+        "A model nobody here trained",
+        "rules on reactions, with the masked language model of rxnmapper; rows as in `arena`, the seed that of texts and gates",
     ),
 }
 """The published tables: title, and what a row is.

@@ -59,8 +59,8 @@ CALLS = 8  # ablations: the base with other numbers of calls is compared with th
 
 
 def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
-    """A published table: ``arena``, ``final`` or ``scale`` (a row a cell), the arena's ``tuning`` (a row a setting tried), or
-    ``ablations`` (a row a cell and number of calls).
+    """A published table: ``arena``, ``final``, ``scale`` or ``real`` (a row a cell), the arena's ``tuning`` (a row a setting
+    tried), or ``ablations`` (a row a cell and number of calls).
     """
     try:
         import pandas as pd
@@ -107,6 +107,8 @@ def _published(file: str, folder: Path) -> Path:
 
 
 def _how(name: str) -> str:
+    if name == "real":
+        return "make it with `ardm real` and take it over with `ardm publish`"
     profile = PROFILE_OF.get(name)
     make = f"ardm arena --profile {profile}" if profile else "make ablations PROFILE=paper"
     return f"make it with `{make}` and take it over with `ardm publish`"
