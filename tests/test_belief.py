@@ -1,31 +1,25 @@
 """A table of log q and a head with what it reads say the same, and the second never makes the table."""
 
 import copy
-from functools import cache
 
 import pytest
 import torch
+from small import B, D, L, V, gate_of, rule_of, start, transformer
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ardm.base.errors import InputError
-from ardm.base.streams import Chance
 from ardm.method import head as heads
 from ardm.method.belief import Streamed, Table, believe
-from ardm.method.denoiser import Shape, Transformer
 from ardm.method.draw import Draw
 from ardm.method.gate import FOUR, SIGNALS, AttentiveHead, OverwriteGate
 from ardm.method.gate_recipe import RECOMMENDED
-from ardm.method.own_runs import OwnRuns
 from ardm.method.rules import HideThenRefill, OneWay, entries
 from ardm.method.sampling import blank, observe, refine
 from ardm.method.selection import Selection
 from ardm.method.signals import Standardiser, entropy
-from ardm.method.train_gate import new_gate
-from ardm.method.train_on_own_runs import new_reading_gate
 from ardm.method.types import NEVER, Action, Head, Prediction
 
-V, L, B, D = 37, 9, 4, 16
 WHOLE = ("KLASS",)
 """Rules that need the whole distribution: they ask for the table."""
 
@@ -40,45 +34,6 @@ def small_tiles(monkeypatch):
 def larger_tiles(monkeypatch):
     """Still far from the whole of :data:`LARGE` words."""
     monkeypatch.setattr(heads, "TILE", {"cpu": (8, 512)})
-
-
-@cache
-def transformer(vocab_size=V, dtype=torch.float64):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = Transformer(Shape(vocab_size=vocab_size, length=L, width=D, depth=1, heads=2)).eval()
-        with torch.no_grad():
-            made.readout.weight.normal_()
-            made.token.weight.normal_()
-            made.readout.bias.normal_()
-    return made.to(dtype).requires_grad_(False)
-
-
-def gate_of(recipe, denoiser, seed=0):
-    """An untrained gate whose head says something, with moments of signals that it has seen."""
-    if recipe is None:
-        return None
-    vocab_size = denoiser.shape.vocab_size
-    gate = new_reading_gate(recipe, D, vocab_size) if isinstance(recipe, OwnRuns) else new_gate(recipe, D)
-    rng = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in gate.head.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
-        x = torch.randint(vocab_size + 1, (6, L), generator=rng)
-        gate.train()(observe(denoiser, x, t=2, T=5, uniform=Chance(seed, "warm", torch.arange(6)).uniform(L)))
-    return gate.eval()
-
-
-def rule_of(name, denoiser):
-    entry = entries()[name]
-    return entry.make(gate_of(entry.gate, denoiser), lambda x: x % 3 == 1, **entry.knobs[-1])
-
-
-def start(vocab_size=V):
-    rng = torch.Generator().manual_seed(3)
-    x = torch.randint(vocab_size, (B, L), generator=rng)
-    hidden = torch.rand(B, L, generator=rng) < 0.6
-    return torch.where(hidden, vocab_size, x), ~hidden & (torch.rand(B, L, generator=rng) < 0.5)
 
 
 @pytest.mark.parametrize("name", entries())

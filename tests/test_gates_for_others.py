@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pytest
 import torch
@@ -14,9 +15,11 @@ from ardm.adapters.masked_lm import MaskedLanguageModel, load
 from ardm.base.errors import InputError
 from ardm.base.weights import write_weights
 from ardm.cli import main
+from ardm.method.gate import FOUR, AttentiveHead, OverwriteGate
 from ardm.method.gate_recipe import RECOMMENDED
-from ardm.method.rules import HideThenRefill, OneWay
+from ardm.method.rules import FixedSchedule, HideThenRefill, OneWay, TokenToMask
 from ardm.method.sampling import blank, refine
+from ardm.method.selection import Selection
 from ardm.method.train_gate import new_gate
 
 WORDS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]", *"abcdefghijklmnop"]
@@ -136,6 +139,28 @@ def test_masks_are_filled_and_the_rest_stays(folder):
     assert fill(denoiser, tokenizer, [texts[1]], OneWay(), 3, seed=1) == [
         fill(denoiser, tokenizer, [texts[1], texts[1]], OneWay(), 3, seed=1)[0]
     ]
+
+
+@pytest.mark.parametrize("kind", ["T2M", "attentive gate", "fixed schedule"])
+def test_a_text_is_filled_as_it_is_alone_whatever_stands_beside_it(folder, kind):
+    """LLaDA#89, diffusers#13598: a padded text became another one. These rules look at the length, so nothing may be padded."""
+    denoiser, tokenizer = load(str(folder))
+    gate = OverwriteGate(AttentiveHead(denoiser(torch.tensor([[5]])).hidden.shape[-1], len(FOUR)), signals=FOUR).eval()
+    with torch.no_grad():
+        for k, parameter in enumerate(gate.head.parameters()):
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(k)))
+    rule = {
+        "T2M": TokenToMask(threshold=0.9),
+        "attentive gate": HideThenRefill(gate, Selection("threshold", 0.4, budget=2)),
+        "fixed schedule": FixedSchedule(0.3),
+    }[kind]
+    texts = ["a [MASK] c [MASK] [MASK] b d [MASK]", "[MASK] b", "[MASK] c", "a [MASK] [MASK] [MASK] f"]
+    for seed, (row, text) in product(range(4), enumerate(texts)):
+        together = fill(denoiser, tokenizer, texts, rule, 5, seed=seed, revise=True)
+        x = denoiser.ids_of(tokenizer([text], return_tensors="pt")["input_ids"])
+        fixed = torch.isin(x, torch.tensor(tokenizer.all_special_ids)) & (x != denoiser.vocab_size)
+        alone = refine(denoiser, rule, x, 5, seed=seed, fixed=fixed, first_row=row).x
+        assert together[row] == tokenizer.decode(denoiser.ids_for(alone)[0].tolist(), skip_special_tokens=True)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ardm.adapters.masked_lm import MaskedLanguageModel
 from ardm.base.errors import InputError
 from ardm.method import head as heads
 from ardm.method.gate import FOUR, AttentiveHead, OverwriteGate
-from ardm.method.rules import HideThenRefill, OneWay, TokenToMask
+from ardm.method.rules import HideThenRefill, OneWay, TokenToMask, entries
 from ardm.method.sampling import refine
 from ardm.method.schedule import Schedule
 from ardm.method.selection import Selection
@@ -168,6 +168,22 @@ def test_one_text_alone_is_that_text_in_a_padded_batch(denoiser):
     batch[1, 6:] = PAD
     together = refine(denoiser, OneWay(), batch, 4, seed=3, fixed=denoiser.padding(batch)).x
     alone = refine(denoiser, OneWay(), torch.full((1, 6), 40), 4, seed=3, first_row=1).x
+    assert torch.equal(together[1, :6], alone[0])
+
+
+LENGTH = ("fixed schedule", "T2M low-prob", "T2M logit-diff")
+"""Rules without a gate that look at the length of a text, as gates do: padding is part of it."""
+
+
+@pytest.mark.parametrize("name", [name for name, entry in entries().items() if entry.gate is None and name not in LENGTH])
+def test_padding_changes_no_text_of_a_rule_that_does_not_ask_for_the_length(denoiser, name):
+    """LLaDA#89, diffusers#13598: the attention mask was ignored, and a padded row was another text."""
+    entry = entries()[name]
+    rule = entry.make(None, lambda x: x % 3 == 1, **entry.knobs[-1])
+    batch = torch.full((2, 14), 40)
+    batch[1, 6:], batch[:, 2] = PAD, 9
+    together = refine(denoiser, rule, batch, 5, seed=1, fixed=denoiser.padding(batch)).x
+    alone = refine(denoiser, rule, batch[1:, :6], 5, seed=1, first_row=1).x
     assert torch.equal(together[1, :6], alone[0])
 
 

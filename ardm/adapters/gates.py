@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,13 +139,17 @@ def fill(
 ) -> list[str]:
     """The texts with their masks filled, in ``steps`` calls of the model; the rule decides what is taken back on the way.
 
-    What is given stays, unless ``revise``: then only special tokens and padding are fixed, and given words may be replaced. Texts
-    of different lengths are padded, which changes nothing of them. For a denoiser that adds no frame of its own.
+    What is given stays, unless ``revise``: then only special tokens and padding are fixed, and given words may be replaced.
+    Neighbours of one length are filled together, and nothing is padded: a rule may look at how long a text is. For a denoiser
+    that adds no frame of its own.
     """
-    read = tokenizer(list(texts), return_tensors="pt", padding=len(texts) > 1)["input_ids"]
-    x = denoiser.ids_of(read).to(denoiser.device)
-    mask = x == denoiser.vocab_size
-    special = torch.isin(x, torch.tensor(tokenizer.all_special_ids, device=denoiser.device))
-    fixed = special & ~mask if revise else ~mask
-    trace = refine(denoiser, rule, x, steps, seed=seed, fixed=fixed | denoiser.padding(x))
-    return [tokenizer.decode(row, skip_special_tokens=True) for row in denoiser.ids_for(trace.x).tolist()]
+    read, filled = tokenizer(list(texts))["input_ids"], []
+    for _, rows in groupby(range(len(read)), key=lambda row: len(read[row])):
+        first, *others = rows
+        x = denoiser.ids_of(torch.tensor([read[row] for row in (first, *others)])).to(denoiser.device)
+        mask = x == denoiser.vocab_size
+        special = torch.isin(x, torch.tensor(tokenizer.all_special_ids, device=denoiser.device))
+        fixed = (special & ~mask if revise else ~mask) | denoiser.padding(x)
+        trace = refine(denoiser, rule, x, steps, seed=seed, fixed=fixed, first_row=first)
+        filled += [tokenizer.decode(row, skip_special_tokens=True) for row in denoiser.ids_for(trace.x).tolist()]
+    return filled
