@@ -203,7 +203,7 @@ def spoilt(V):
         "patience": [lambda _, value=value: value for value in (0, *NO_COUNT)],
         "first_row": [lambda _, value=value: value for value in (2**33, *JUNK)],
         "draw": [lambda _, value=value: value for value in (None, "greedy", 0.7, Draw)],
-        "rule": [lambda _, value=value: value for value in ("one-way", 3)],
+        "rule": [lambda _, value=value: value for value in (None, "one-way", 3)],
         "denoiser": [lambda _, value=value: value for value in (None, "model")],
         "fixed": [
             lambda x: torch.zeros(x.shape),
