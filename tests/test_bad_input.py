@@ -374,7 +374,7 @@ def test_selections(how, threshold, budget, last_budget, per_position):
     bad = {
         "how": how not in ("bernoulli", "threshold"),
         "threshold": not is_number(threshold, 0, 1),
-        **{name: value is not None and not is_whole(value, 0, math.inf) for name, value in limits.items()},
+        **{name: value is not None and not is_whole(value, 0, 2**31) for name, value in limits.items()},
     }
     bad["last_budget"] |= last_budget is not None and budget is None
     named = [name for name in bad if bad[name]]
