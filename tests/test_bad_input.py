@@ -203,7 +203,7 @@ def spoilt(V):
         "patience": [lambda _, value=value: value for value in (0, *NO_COUNT)],
         "first_row": [lambda _, value=value: value for value in (2**33, *JUNK)],
         "draw": [lambda _, value=value: value for value in (None, "greedy", 0.7, Draw)],
-        "rule": [lambda _, value=value: value for value in ("one-way", 3)],
+        "rule": [lambda _, value=value: value for value in (None, "one-way", 3)],
         "denoiser": [lambda _, value=value: value for value in (None, "model")],
         "fixed": [
             lambda x: torch.zeros(x.shape),
@@ -374,7 +374,7 @@ def test_selections(how, threshold, budget, last_budget, per_position):
     bad = {
         "how": how not in ("bernoulli", "threshold"),
         "threshold": not is_number(threshold, 0, 1),
-        **{name: value is not None and not is_whole(value, 0, math.inf) for name, value in limits.items()},
+        **{name: value is not None and not is_whole(value, 0, 2**31) for name, value in limits.items()},
     }
     bad["last_budget"] |= last_budget is not None and budget is None
     named = [name for name in bad if bad[name]]

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ardm.base.errors import InputError
 from ardm.method import head as heads
+from ardm.method import signals
 from ardm.method.belief import Streamed, Table, believe
 from ardm.method.draw import Draw
 from ardm.method.gate import FOUR, SIGNALS, AttentiveHead, OverwriteGate
@@ -50,6 +51,19 @@ def test_both_forms_give_every_rule_the_same_tokens(name):
                 assert_close(plain.scores[score], streamed.scores[score], rtol=close, atol=close)
 
 
+SAID = {
+    "entropy": lambda z, before, x: signals.entropy(z),
+    "margin": lambda z, before, x: signals.margin(z),
+    "confidence_change": lambda z, before, x: signals.confidence_change(z, before),
+    "placed_log_prob": lambda z, before, x: signals.log_prob_of(z, x),
+    "placed_margin": lambda z, before, x: signals.placed_margin(z, x),
+    "placed_change": signals.confidence_change,
+    "top_mass": lambda z, before, x: signals.top_mass(z),
+    "divergence": lambda z, before, x: signals.divergence(z, before),
+}
+"""Every signal by its function, from the logits of now and of one step before."""
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_every_signal_is_the_same_in_both_forms(signal, dtype):
@@ -60,6 +74,8 @@ def test_every_signal_is_the_same_in_both_forms(signal, dtype):
         steps.append(observe(one, x, t=2, T=2, uniform=uniform, before=before))
     close = 1e-10 if dtype == torch.float64 else 1e-5
     plain, streamed = (SIGNALS[signal](step) for step in steps)
+    z, z_before = denoiser(x).logits, denoiser(torch.full_like(x, V)).logits
+    assert_close(plain, SAID[signal](z, z_before, x), rtol=close, atol=close)
     assert plain.dtype == streamed.dtype == dtype
     assert plain.abs().max() > 0.01
     assert_close(streamed, plain, rtol=close, atol=close)

@@ -320,22 +320,31 @@ def test_bad_patience_is_named_before_the_first_call():
 
 
 class UntilQuiet:
-    """Rewrites row b at steps 1 .. b alone, always to another token."""
+    """Rewrites row b at steps 1 .. b alone, always to another token; ``backwards`` row b at 1 .. 3 - b."""
+
+    def __init__(self, backwards=False):
+        self.backwards = backwards
 
     def __call__(self, step, chance):
-        rows = chance.rows[:, None] >= step.t
+        row = 3 - chance.rows if self.backwards else chance.rows
+        rows = row[:, None] >= step.t
         differs = step.proposal != step.x
         return Action(write=rows & differs, remask=torch.zeros_like(differs))
 
 
-def test_patience_stops_each_sequence_after_that_many_quiet_steps_and_saves_its_calls():
+@pytest.mark.parametrize("backwards", [False, True])
+def test_patience_stops_each_sequence_after_that_many_quiet_steps_and_saves_its_calls(backwards):
     start = torch.randint(V, (4, L), generator=torch.Generator().manual_seed(8))
     denoiser = Random()
-    trace = refine(denoiser, UntilQuiet(), start, 20, seed=0, patience=2)
-    assert trace.calls.tolist() == [2, 3, 4, 5]  # row b is quiet from step b + 1 on
+    trace = refine(denoiser, UntilQuiet(backwards), start, 20, seed=0, patience=2, record=True)
+    calls = [2, 3, 4, 5]  # row b is quiet from step b + 1 on
+    assert trace.calls.tolist() == (calls[::-1] if backwards else calls)
     assert sum(denoiser.sizes) == sum(trace.calls.tolist())
-    whole = refine(Random(), UntilQuiet(), start, 20, seed=0)
-    assert torch.equal(trace.x, whole.x)
+    whole = refine(Random(), UntilQuiet(backwards), start, 20, seed=0, record=True)
+    for name in ("x", "writes", "rewrites", "changes", "wasted", "settled", "overwritten"):
+        assert torch.equal(getattr(trace, name), getattr(whole, name)), name
+    for frame, other in zip(trace.frames, whole.frames, strict=False):
+        assert torch.equal(frame.x, other.x) and torch.equal(frame.write, other.write)
 
 
 def test_a_sequence_with_a_mask_is_never_finished():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -229,7 +229,7 @@ def observe(
     ``uniform``: numbers in [0, 1), float64 where the device has it, from which the proposal is drawn (see :class:`Draw`).
     ``before``: what the denoiser said one step ago, as another step's ``now`` or as a table of log q.
     """
-    _check_call(denoiser)
+    _check_callable(denoiser=denoiser)
     check_ids("x", x, least=1)
     check_whole("T", T, 1)
     check_whole("t", t, 1, T)
@@ -275,7 +275,9 @@ def refine(  # noqa: PLR0913  the one entry of the package: what to run, then ho
     the host waits for the device. Without it nothing in a step does, but what denoiser and rule do themselves, ``patience``, and
     a draw from a head (:func:`~ardm.method.head.read_head`).
     """
-    _check_call(denoiser, rule, draw)
+    _check_callable(denoiser=denoiser, rule=rule)
+    if not isinstance(draw, Draw):
+        raise InputError(f"draw={draw!r}: give a Draw, such as Draw(temperature=0.7)")
     check_ids("x", x)
     check_fixed(fixed, x)
     check_whole("steps", steps, 1)
@@ -302,7 +304,7 @@ def refine(  # noqa: PLR0913  the one entry of the package: what to run, then ho
         state = after
         if patience is None or not (done := state.quiet >= patience).any():
             continue
-        finished.append((_some(state, done), _some(tally, done)))
+        finished.append((_some(replace(state, before=None), done), _some(tally, done)))
         state, tally = _some(state, ~done), _some(tally, ~done)
         proposals, choices = proposals.of(~done), choices.of(~done)
         if not len(state.x):
@@ -388,16 +390,17 @@ def _frame(step: Step, action: Action, after: _State, last: Frame | None) -> Fra
     still = {"x": last.x, "confidence_change": torch.zeros_like(last.scores["confidence_change"])}
     still |= {name: torch.zeros_like(last.write) for name in ("write", "remask", "changed")}
     old = {**last.scores, **still}
-    whole = {name: old[name].index_copy(0, after.row, value) for name, value in {**done, **scores}.items()}
+    whole = {}
+    for name, value in {**done, **scores}.items():
+        base = old[name] if name in old else value.new_zeros(last.x.shape)
+        whole[name] = base.index_copy(0, after.row, value)
     return Frame(**{name: whole.pop(name) for name in done}, scores=whole)
 
 
-def _check_call(denoiser: Denoiser, rule: Rule | None = None, draw: Draw = Draw()) -> None:
-    for name, value in (("denoiser", denoiser), *([("rule", rule)] if rule is not None else [])):
+def _check_callable(**given: Any) -> None:
+    for name, value in given.items():
         if not callable(value):
             raise InputError(f"{name}={value!r}: give something that can be called")
-    if not isinstance(draw, Draw):
-        raise InputError(f"draw={draw!r}: give a Draw, such as Draw(temperature=0.7)")
 
 
 def _check_known(x: Int[Tensor, "B L"], denoiser: Denoiser) -> None:

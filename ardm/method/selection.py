@@ -39,7 +39,7 @@ class Selection:
         for name in ("budget", "last_budget", "per_position"):
             value = getattr(self, name)
             if value is not None:
-                check_whole(name, value, 0)
+                check_whole(name, value, 0, 2**31)
         if self.last_budget is not None and self.budget is None:
             raise InputError(f"last_budget={self.last_budget} without a budget: give the budget of step 1 too")
 
