@@ -61,9 +61,9 @@ class Selection:
         chosen = chance.uniform(p.shape[-1]) < p if self.how == "bernoulli" else logit_p > self._limit
         chosen = chosen & allowed
         if self.per_position is not None:
-            chosen = chosen & (step.is_mask | (step.overwrites < min(self.per_position, step.T)))
+            chosen = chosen & (step.is_mask | (step.overwrites < self.per_position))
         budget = self.budget_at(step.t, step.T)
         if budget is not None:
             rank = logit_p.masked_fill(~chosen, -torch.inf).argsort(dim=-1, descending=True, stable=True).argsort(-1)
-            chosen = chosen & (rank < min(budget, p.shape[-1]))
+            chosen = chosen & (rank < budget)
         return chosen
