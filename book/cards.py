@@ -182,7 +182,7 @@ def _card(rows: Mapping[str, str]) -> list[str]:
 
 
 def tables(folder: Path = RESULTS) -> str:
-    """The page of the published tables: columns with meaning and unit, rows, checksum, and what made them."""
+    """The page of the published tables: rows, checksum, what made them, and folded their columns with meaning and unit."""
     described = package(folder)["resources"]
     lines = [
         "# Published tables",
@@ -228,20 +228,25 @@ def _table(one: Mapping[str, Any], folder: Path) -> list[str]:
                 "Read": f'`ardm.experiments.results.read("{name}")`',
             }
         ),
-        "",
-        "| Column | Meaning | Type, unit |",
-        "|---|---|---|",
-        *(f"| `{f['name']}` | {f['description']} | {_unit(f)} |" for f in one["schema"]["fields"]),
+        *_folded(
+            f"Its {len(one['schema']['fields'])} columns",
+            "| Column | Meaning | Type, unit |",
+            "|---|---|---|",
+            *(f"| `{f['name']}` | {f['description']} | {_unit(f)} |" for f in one["schema"]["fields"]),
+        ),
         *_doubts(name, folder),
     ]
+
+
+def _folded(title: str, *lines: str) -> list[str]:
+    """Lines that a click opens."""
+    return ["", f":::{{admonition}} {title}", ":class: dropdown", "", *lines, ":::"]
 
 
 def _doubts(name: str, folder: Path) -> list[str]:
     """What a table of matches should be doubted for, folded."""
     told = doubts(read(name, folder)) if name in ("arena", "final", "scale") else []
-    if not told:
-        return []
-    return ["", ":::{admonition} What to doubt in it", ":class: dropdown", *(f"- {one}." for one in told), ":::"]
+    return _folded("What to doubt in it", *(f"- {one}." for one in told)) if told else []
 
 
 def _unit(field: Mapping[str, Any]) -> str:
