@@ -50,9 +50,8 @@ def _at_edges(played: pd.DataFrame) -> Iterator[str]:
                 if knob in ends and value in ends[knob] and value not in (0, 1):
                     at[knob, value, "smallest" if value == ends[knob][0] else "largest"] += 1
         for (knob, value, which), count in sorted(at.items()):
-            if 3 * count < len(rows):
-                continue
-            yield f"{rule}: {knob} = {value:g}, the {which} tried, was best in {count} of {len(rows)} searches"
+            if 3 * count >= len(rows):
+                yield f"{rule}: {knob} = {value:g}, the {which} tried, was best in {count} of {len(rows)} searches"
 
 
 def _idle(played: pd.DataFrame) -> Iterator[str]:
