@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ardm.adapters.reaction_model import SHA256, load_reaction_model
 from ardm.base import fingerprint
-from ardm.base.atomic import check_writable, whole, write_whole
+from ardm.base.atomic import check_writable, write_whole
 from ardm.base.devices import double
 from ardm.base.errors import InputError, check_choice
 from ardm.base.provenance import provenance
 from ardm.base.resources import MODELS
+from ardm.base.weights import read_weights, write_weights
 from ardm.experiments.play import Parts, Tuner, outcome, search
 from ardm.experiments.scores import Row, packed
 from ardm.experiments.starts import Begun, Given, Infill, Start
@@ -42,6 +42,7 @@ from ardm.method.train_denoiser import DenoiserRecipe
 from ardm.method.train_gate import new_gate, train_gate
 from ardm.method.train_on_own_runs import new_reading_gate, train_on_own_runs
 from ardm.method.types import Bool, Denoiser, Float, Int, Prediction
+from ardm.worlds.histograms import histogram_distance
 from ardm.worlds.reactions import Reactions, ReactionWorld
 from ardm.worlds.world import World
 
@@ -123,7 +124,7 @@ class ReactionScore:
         told, truth, free = world.judged(x), start.truth, ~start.fixed
         valid = torch.tensor([one.valid for one in told])
         open_, wrong = start.x != truth, x != truth
-        words = _distance(x[free], truth[free], world.corpus.vocab_size)
+        words = histogram_distance(*(_shares(ids[free], world.corpus.vocab_size) for ids in (x, truth)))
         sound = sum(one.sound for one in told) / len(told)
         damaged = _among(wrong, ~open_)
         return {
@@ -147,11 +148,6 @@ def _among(what: Bool[Tensor, "B L"], these: Bool[Tensor, "B L"]) -> float:
 
 def _shares(ids: Int[Tensor, " N"], size: int) -> Float[Tensor, " V"]:
     return double(ids.bincount(minlength=size)) / max(1, len(ids))
-
-
-def _distance(a: Int[Tensor, " N"], b: Int[Tensor, " M"], size: int) -> float:
-    """Total variation between the frequencies of the tokens."""
-    return (_shares(a, size) - _shares(b, size)).abs().sum().item() / 2
 
 
 def _entropy(ids: Int[Tensor, " N"], size: int) -> float:
@@ -290,7 +286,7 @@ def load_gate(rule: str, path: Path | None = None) -> OverwriteGate:
     """The gate of a rule in eval mode, with p = u, by default the published one of seed 0."""
     words, recipe = Reactions(LENGTH).vocab_size, GATES[rule]
     gate = _new_gate(recipe, HIDDEN, words)
-    gate.load_state_dict(load_file(path or gate_path(rule)))
+    gate.load_state_dict(read_weights(path or gate_path(rule))[1])
     return gate.eval().combined("gate_only")
 
 
@@ -360,8 +356,7 @@ class Workshop:
         if not path.is_file():
             check_writable(path)
             gate = trained(rule, seed, self.model)
-            with whole(path) as part:
-                save_file({name: value.contiguous() for name, value in gate.state_dict().items()}, part)
+            write_weights(path, gate.state_dict(), {"made": _made(rule, seed=seed), "provenance": provenance()})
         return load_gate(rule, path)
 
     def best(self, task: ReactionTask, rule: str) -> Mapping[str, Any]:
