@@ -341,6 +341,7 @@ def train_gate(
     texts: Folder,
     out: Folder = Path("gate.safetensors"),
     length: int = 64,
+    signals_only: bool = False,
     training: Annotated[Training | None, Parameter("*")] = None,
     reading: Annotated[Reading | None, Parameter("*")] = None,
 ) -> None:
@@ -351,6 +352,7 @@ def train_gate(
         texts: a text file, UTF-8; its last tenth is held out
         out: file of the gate
         length: tokens of a window
+        signals_only: a gate that reads no hidden states, for the scheduler of diffusers
     """
     from ardm.adapters import gates, masked_lm
     from ardm.experiments.ranking import told_apart
@@ -358,7 +360,8 @@ def train_gate(
     from ardm.method.train_gate import train_gate as train
 
     check_writable(out)
-    recipe, words, how = replace(RECOMMENDED, **(training or {})), _text(texts), dict(reading or {})
+    head = replace(RECOMMENDED.head, hidden=not signals_only)
+    recipe, words, how = replace(RECOMMENDED, head=head, **(training or {})), _text(texts), dict(reading or {})
     denoiser, tokenizer = masked_lm.load(model, framed=not how.pop("unframed", False), **how)
     corpus = gates.TokenTexts.of(words, length, tokenizer, denoiser)
     gate = train(denoiser, corpus, recipe, device=denoiser.device).gate

@@ -10,7 +10,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from ardm.adapters.gates import TokenTexts, checksum, fill, load_gate, save_gate
+from ardm.adapters.block_scheduler import GateScheduler
+from ardm.adapters.gates import TokenTexts, checksum, fill, load_gate, read_gate, save_gate
 from ardm.adapters.masked_lm import MaskedLanguageModel, load
 from ardm.base.errors import InputError
 from ardm.base.weights import write_weights
@@ -91,6 +92,17 @@ def test_one_command_trains_a_gate_that_only_its_model_takes(folder, framed, tmp
     other = MaskedLanguageModel(BertForMaskedLM(denoiser.model.config), mask_id=3)
     with pytest.raises(InputError, match="was trained for another model"):
         load_gate(out, other)
+
+
+def test_a_gate_of_signals_alone_is_trained_for_a_scheduler(folder, framed, tmp_path):
+    texts, out = tmp_path / "texts.txt", tmp_path / "gate.safetensors"
+    texts.write_text(TEXT)
+    call = f"train-gate {folder} --texts {texts} --length 12 --steps 2 --batch 4 --signals-only --out {out}"
+    assert main(call.split()) == 0
+    gate, recipe, facts = read_gate(out)
+    assert facts["model"] == str(folder)
+    assert GateScheduler().with_gate(gate, recipe).gate.head.hidden == 0
+    assert load_gate(out, framed[0]).head.hidden == 0  # and the model itself takes it too
 
 
 def test_a_gate_comes_back_as_it_was_saved(framed, tmp_path):

@@ -42,7 +42,8 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """
-NEED_AN_EXTRA = {"ardm.book.charts", "ardm.book.figures", "ardm.book.marks"}  # they draw
+DRAW = {"ardm.book.charts", "ardm.book.figures", "ardm.book.marks"}
+NEED_AN_EXTRA = {"ardm.adapters.block_scheduler", *DRAW}
 
 
 @pytest.fixture(scope="module")

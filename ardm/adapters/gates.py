@@ -28,7 +28,7 @@ from ardm.method.sampling import refine
 from ardm.method.train_gate import new_gate
 from ardm.method.types import Int, Rule
 
-__all__ = ["Speaker", "TokenTexts", "checksum", "fill", "load_gate", "save_gate"]
+__all__ = ["Speaker", "TokenTexts", "checksum", "fill", "load_gate", "read_gate", "save_gate"]
 
 
 class Speaker(Tokenizer, Protocol):
@@ -97,20 +97,29 @@ def save_gate(path: Path, gate: OverwriteGate, recipe: GateRecipe, denoiser: Mas
     write_weights(path, gate.state_dict(), facts)
 
 
-def load_gate(path: Path, denoiser: MaskedLanguageModel) -> OverwriteGate:
-    """The gate in the file, in eval mode, with p = u; ``InputError`` where it is not whole or was trained for another model."""
+def read_gate(path: Path) -> tuple[OverwriteGate, GateRecipe, dict[str, Any]]:
+    """The gate in the file, in eval mode, with p = u; its recipe; and what else the file says, its model among it.
+
+    ``InputError`` where the file is not whole or holds something else.
+    """
     facts, weights = read_weights(path)
     try:
-        recipe, of, hidden = _recipe(facts["recipe"]), facts["checksum"], facts["hidden"]
+        recipe = _recipe(facts["recipe"])
+        gate = new_gate(recipe, facts["hidden"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a gate of `ardm train-gate` ({error}): make it again") from error
-    if of != checksum(denoiser):
-        raise InputError(
-            f"{path.name} was trained for another model, {facts['model']}: load that one, or train a gate for this"
-        )
-    gate = new_gate(recipe, hidden)
     gate.load_state_dict(weights)
-    return gate.to(denoiser.device).eval().combined("gate_only")
+    return gate.eval().combined("gate_only"), recipe, facts
+
+
+def load_gate(path: Path, denoiser: MaskedLanguageModel) -> OverwriteGate:
+    """The gate in the file, ready for this model; ``InputError`` where it is not whole or was trained for another model."""
+    gate, _, facts = read_gate(path)
+    if facts.get("checksum") != checksum(denoiser):
+        raise InputError(
+            f"{path.name} was trained for another model, {facts.get('model')}: load that one, or train a gate for this"
+        )
+    return gate.to(denoiser.device)
 
 
 def _recipe(told: dict[str, Any]) -> GateRecipe:
