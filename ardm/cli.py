@@ -312,11 +312,13 @@ class Reading(TypedDict, total=False):
         unframed: do not put the tokenizer's special tokens around a window
         shift: the model's logits at i predict the token at i + 1
         trust_remote_code: run the model's own code
+        diffusion: a masked diffusion model, such as LLaDA: nothing is put around a window
     """
 
     unframed: bool
     shift: bool
     trust_remote_code: bool
+    diffusion: bool
 
 
 class Training(TypedDict, total=False):
@@ -354,7 +356,7 @@ def train_gate(
         length: tokens of a window
         signals_only: a gate that reads no hidden states, for the scheduler of diffusers
     """
-    from ardm.adapters import gates, masked_lm
+    from ardm.adapters import gates
     from ardm.experiments.ranking import told_apart
     from ardm.method.gate_recipe import RECOMMENDED
     from ardm.method.train_gate import train_gate as train
@@ -362,7 +364,7 @@ def train_gate(
     check_writable(out)
     head = replace(RECOMMENDED.head, hidden=not signals_only)
     recipe, words, how = replace(RECOMMENDED, head=head, **(training or {})), _text(texts), dict(reading or {})
-    denoiser, tokenizer = masked_lm.load(model, framed=not how.pop("unframed", False), **how)
+    denoiser, tokenizer = _denoiser(model, **how)
     corpus = gates.TokenTexts.of(words, length, tokenizer, denoiser)
     gate = train(denoiser, corpus, recipe, device=denoiser.device).gate
     gates.save_gate(out, gate, recipe, denoiser, model=model)
@@ -370,6 +372,13 @@ def train_gate(
     print("wrong tokens of held-out texts told from right ones (1: always, 0.5: by chance):")
     print("\n".join(f"  {name:28s} {rank:.3f}" for name, rank in found.items()))
     print(out)
+
+
+def _denoiser(model: str, *, diffusion: bool = False, unframed: bool = False, **how: bool) -> tuple[Any, Any]:
+    """The model as a denoiser, and its tokenizer."""
+    from ardm.adapters import diffusion_lm, masked_lm
+
+    return diffusion_lm.load_diffusion(model, **how) if diffusion else masked_lm.load(model, framed=not unframed, **how)
 
 
 def _text(path: Path) -> str:

@@ -125,7 +125,7 @@ class Chance:
     """
 
     def __init__(self, seed: int, stream: str, rows: Tensor, step: int = 0) -> None:
-        """``rows``: ``[B]``, the number of each text in the run that the seed names, below 2^64."""
+        """``rows``: ``[B]``, the number of each text in the run that the seed names, below 2^32."""
         check_whole("seed", seed, 0, 2**64 - 1)
         self.key = tuple(int(word) for word in _sequence(seed, stream).generate_state(2, np.uint32))
         self.rows, self.step, self.calls = rows, step, 0
