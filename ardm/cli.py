@@ -561,6 +561,8 @@ def _make(experiment: Experiment, *, dry_run: bool = False, **how: Any) -> bool:
             print(f"{batch.kind}: {batch.says}", *(f"  {job}" for job in batch.jobs), sep="\n")
         print(f"{sum(len(batch.jobs) for batch in open_)} jobs in {len(open_)} batches would be done")
         return False
+    for folder in (experiment.place.folder, experiment.place.models):
+        check_writable(folder / "any")
     _tell(missing())
     print(experiment.run(**how, say=partial(print, file=sys.stderr, flush=True)))
     return True

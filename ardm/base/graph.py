@@ -38,6 +38,9 @@ OPTIONS = (
     *("--scheduler", "greedy", "--quiet", "all", "--retries", "1"),
 )
 
+HERE = ("--shared-fs-usage", "input-output", "persistence", "software-deployment", "sources", "--cores")
+"""On this machine nothing is kept in the caller's home, which there may not be, or which may take nothing."""
+
 
 class UnitsFailed(RuntimeError):
     """Some units failed, each with the end of its log; what the others made is kept."""
@@ -98,7 +101,7 @@ def run(
         raise InputError(f"jobs={jobs}: it is at least 1")
     if gpus < 0:
         raise InputError(f"gpus={gpus}: it is at least 0")
-    where = _profile(on) if on else ["--cores", str(jobs)]
+    where = _profile(on) if on else [*HERE, str(jobs)]
     if gpus:
         where += ["--resources", f"gpu={gpus}"]
     else:
