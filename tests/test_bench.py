@@ -6,12 +6,16 @@ import json
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from ardm.base.errors import InputError
 from ardm.cli import main
 from ardm.experiments import bench
 from ardm.experiments.bench import BOOK, WAYS, Given, Size, memory, parts_of_a_step, ratios, rounds
+from ardm.method.denoiser import Transformer
+from ardm.method.train_denoiser import DenoiserRecipe
+from ardm.worlds.corpora import open_corpus
 
 SMALL = Size(positions=24, words=500, width=16)
 
@@ -85,3 +89,46 @@ def test_sizes_are_at_least_one(option, capsys):
 def test_no_round_is_refused():
     with pytest.raises(InputError, match="repeats=0"):
         rounds({"a": lambda: None}, 0)
+
+
+def test_the_floor_is_what_the_sizes_cost_at_the_machines_limits():
+    """2 x 4 x 10 x 3 operations; 10 x 3 and 4 x 3 numbers of four bytes are read once."""
+    found = bench.floor(Size(positions=4, words=10, width=3), {"operations a second": 120.0, "bytes a second": 84.0})
+    assert found == {"operations": 2.0, "bytes": 2.0}
+
+
+def test_the_bare_loop_trains_a_causal_model_of_the_denoisers_size():
+    """It learns, a token never hears of those behind it, and it has as many parameters as the denoiser to a tenth."""
+    torch.manual_seed(0)
+    recipe = DenoiserRecipe(length=16, width=32, depth=2, steps=60)
+    corpus = open_corpus(recipe.corpus, recipe.length)
+    model = bench._train_bare(recipe, corpus, "cpu").eval()
+    x = corpus.held_out(64)
+
+    def loss(some):
+        return cross_entropy(some(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten()).item()
+
+    with torch.no_grad():
+        untrained = bench._Bare(recipe.shape(corpus.vocab_size)).eval()
+        assert loss(model) < loss(untrained) - 0.5
+        other = x.clone()
+        other[:, 9:] = (other[:, 9:] + 1) % corpus.vocab_size
+        assert_close(model(x)[:, :9], model(other)[:, :9])
+        assert not torch.equal(model(x)[:, 9:], model(other)[:, 9:])
+    sizes = [sum(p.numel() for p in one.parameters()) for one in (model, Transformer(recipe.shape(corpus.vocab_size)))]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
+
+
+def test_tokens_a_second_are_those_of_the_seconds():
+    found = bench.trainings(2, 1)
+    assert set(found) == {"a bare loop", "this package"}
+    for one in found.values():
+        assert one["tokens a second"] * one["seconds"] == pytest.approx(2 * 64 * 32)
+
+
+def test_what_is_published_is_whole_and_of_todays_code(tmp_path):
+    told = bench.read()
+    assert bench.state(told) == "of today's code"
+    assert bench.state(told | {"code": "another"}) == "not of today's code"
+    with pytest.raises(InputError, match=r"no measurement in none\.json .*make it with `ardm bench --out"):
+        bench.read(tmp_path / "none.json")

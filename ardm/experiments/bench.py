@@ -1,26 +1,32 @@
 """What deciding costs beside predicting: signals and a draw made in several ways, each against one head matmul of the same run.
 
 Times are taken in rounds: every way once a round, in an order that turns with the round, so that a machine that slows down slows
-all of them. Reported are ratios within a round, which carry from one machine to another better than seconds do.
+all of them. Reported are ratios within a round, which carry from one machine to another better than seconds do. What was measured
+last on the machine of the book is published with the package (:func:`read`).
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from ardm.base import fingerprint
 from ardm.base.errors import InputError, at_least_one
 from ardm.base.provenance import provenance
+from ardm.base.resources import RESULTS
 from ardm.base.streams import Chance, generator
 from ardm.method.belief import Streamed
 from ardm.method.denoiser import Shape, Transformer
@@ -28,7 +34,9 @@ from ardm.method.draw import Draw
 from ardm.method.gate import FOUR, AttentiveHead, OverwriteGate
 from ardm.method.sampling import observe
 from ardm.method.signals import confidence_change, entropy, log_prob_of, margin
-from ardm.method.types import Belief, Denoiser, Head
+from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser
+from ardm.method.types import Belief, Corpus, Denoiser, Head
+from ardm.worlds.corpora import open_corpus
 
 __all__ = [
     "BOOK",
@@ -36,13 +44,18 @@ __all__ = [
     "WAYS",
     "Size",
     "bench",
+    "calls_of",
     "exponents",
+    "floor",
     "floors",
     "memory",
     "parts_of_a_step",
     "ratios",
+    "read",
     "report",
     "rounds",
+    "state",
+    "trainings",
 ]
 
 BASE = "head matmul"
@@ -148,6 +161,12 @@ def _kept(way: str, given: Given) -> Tensor | Belief:
     return logits if way == "the document's" else logits.log_softmax(-1)
 
 
+def calls_of(given: Given) -> dict[str, Callable[[], Any]]:
+    """The head matmul and every way, ready to be timed: what each keeps of the step before is there."""
+    kept = {way: _kept(way, given) for way in WAYS}
+    return {BASE: partial(head_matmul, given), **{way: partial(call, given, kept[way]) for way, call in WAYS.items()}}
+
+
 @torch.no_grad()
 def rounds(calls: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device | str = "cpu") -> dict[str, list[float]]:
     """Seconds of every call in every round; each is called once before, and the order turns from round to round."""
@@ -220,6 +239,71 @@ def floors(device: torch.device | str = "cpu") -> dict[str, float]:
     }
 
 
+def floor(size: Size, limits: Mapping[str, float]) -> dict[str, float]:
+    """Seconds that nobody can do without on such a machine: to multiply by the head, and to read it and the hidden states once."""
+    moved = 4 * (size.words + size.positions) * size.width
+    return {
+        "operations": 2 * size.positions * size.words * size.width / limits["operations a second"],
+        "bytes": moved / limits["bytes a second"],
+    }
+
+
+class _Bare(nn.Module):
+    """A causal transformer of torch's own layers, of a denoiser's sizes: what a small language model is usually made of."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(shape.vocab_size, shape.width), nn.Embedding(shape.length, shape.width)
+        layer = nn.TransformerEncoderLayer(
+            shape.width, shape.heads, 4 * shape.width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.blocks = nn.TransformerEncoder(layer, shape.depth, nn.LayerNorm(shape.width), enable_nested_tensor=False)
+        self.head = nn.Linear(shape.width, shape.vocab_size)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(shape.length))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.words(x) + self.places.weight, mask=self.mask, is_causal=True))
+
+
+def _train_bare(recipe: DenoiserRecipe, corpus: Corpus, device: torch.device | str) -> nn.Module:
+    """The shortest loop that trains a language model: AdamW, gradients clipped at 1, each token from those before it."""
+    model, rng = _Bare(recipe.shape(corpus.vocab_size)).to(device), generator(recipe.seed, "bench")
+    optimiser = torch.optim.AdamW(model.parameters(), recipe.rate)
+    for _ in range(recipe.steps):
+        x = corpus.batch(recipe.batch, rng).to(device)
+        loss = F.cross_entropy(model(x)[:, :-1].flatten(0, 1), x[:, 1:].flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+    return model
+
+
+def trainings(steps: int, repeats: int, device: torch.device | str = "cpu") -> dict[str, dict[str, float]]:
+    """The loop of this package, which corrupts its texts, against a bare one on a causal model of equal size: ratios of seconds.
+
+    Each call makes a model and trains it for some steps on the agreement grammar, with the recipe of its published denoiser.
+    """
+    recipe = DenoiserRecipe(steps=steps)
+    corpus, where = open_corpus(recipe.corpus, recipe.length), torch.device(device)
+
+    @torch.enable_grad()
+    def ours() -> nn.Module:
+        return train_denoiser(recipe, corpus, device=where, progress=False)[0]
+
+    @torch.enable_grad()
+    def bare() -> nn.Module:
+        return _train_bare(recipe, corpus, where)
+
+    calls = {"a bare loop": bare, "this package": ours}
+    sizes = {name: sum(p.numel() for p in call().parameters()) for name, call in calls.items()}
+    tokens = recipe.batch * recipe.length * steps
+    return {
+        name: found | {"tokens a second": tokens / found["seconds"], "parameters": sizes[name]}
+        for name, found in ratios(rounds(calls, repeats, device), "a bare loop").items()
+    }
+
+
 def exponents(size: Size, repeats: int, device: torch.device | str = "cpu") -> dict[str, float]:
     """How the time of the streamed way grows with each of its sizes: the slope of log time over log size, from a quarter up."""
     found = {}
@@ -241,12 +325,10 @@ def bench(size: Size = Size(), repeats: int = 7, device: torch.device | str = "c
     """All of it, as what ``ardm bench`` writes: sizes, ratios, memory, a step's parts, floors, growth, provenance."""
     if repeats < 1:
         raise InputError(f"repeats={repeats}: at least one round")
-    given = Given.of(size, device)
-    kept = {way: _kept(way, given) for way in WAYS}
-    calls = {BASE: lambda: head_matmul(given)}
-    calls |= {way: lambda way=way, call=call: call(given, kept[way]) for way, call in WAYS.items()}
-    on_cpu = torch.device(device).type == "cpu"
+    calls = calls_of(Given.of(size, device))
+    on_cpu, limits = torch.device(device).type == "cpu", floors(device)
     return {
+        "code": fingerprint.code(__name__),
         "size": asdict(size),
         "ways": ratios(rounds(calls, repeats, device)),
         "memory": {name: memory(call) for name, call in calls.items()} if on_cpu else {},
@@ -254,10 +336,25 @@ def bench(size: Size = Size(), repeats: int = 7, device: torch.device | str = "c
             "book": parts_of_a_step(BOOK, 64, repeats, device),
             "large": parts_of_a_step(LARGE, 2, min(repeats, 3), device),
         },
-        "floors": floors(device),
+        "training": trainings(20, repeats, device),
+        "floors": limits,
+        "floor": floor(size, limits),
         "exponents": exponents(size, min(repeats, 3), device),
         "provenance": provenance(),
     }
+
+
+def read(path: Path = RESULTS / "bench.json") -> dict[str, Any]:
+    """What was measured and published; ``InputError`` where the file is not there or not whole."""
+    try:
+        return json.loads(path.read_text("utf8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"no measurement in {path.name} ({error}): make it with `ardm bench --out {path}`") from error
+
+
+def state(told: Mapping[str, Any]) -> str:
+    """What a published measurement is: "of today's code", or that it is not."""
+    return "of today's code" if told["code"] == fingerprint.code(__name__) else "not of today's code"
 
 
 def report(told: Mapping[str, Any]) -> str:
@@ -272,5 +369,12 @@ def report(told: Mapping[str, Any]) -> str:
         lines += [
             f"  {part:26s} {found['ratio']:5.2f} [{found['low']:.2f}, {found['high']:.2f}]" for part, found in parts.items()
         ]
+    lines.append("training: time over a bare loop")
+    lines += [
+        f"  {name:26s} {found['ratio']:5.2f} [{found['low']:.2f}, {found['high']:.2f}], {found['tokens a second']:,.0f} tokens/s"
+        for name, found in told["training"].items()
+    ]
+    least, streamed = max(told["floor"].values()), told["ways"]["streamed"]["seconds"]
+    lines.append(f"the machine's own floor is {least / streamed:.0%} of the streamed time")
     growth = ", ".join(f"{name} {slope:.2f}" for name, slope in told["exponents"].items())
     return "\n".join([*lines, f"exponents of growth: {growth}"])
