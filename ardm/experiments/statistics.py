@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 from torch import Tensor
 
 from ardm.base.devices import double
 from ardm.base.errors import InputError
-from ardm.method.types import Float
+from ardm.method.types import Bool, Float
 
-__all__ = ["Interval", "Share", "mean_over_trainings", "paired_difference", "share"]
+__all__ = ["Interval", "Share", "mean_over_trainings", "nested_difference", "paired_difference", "share"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,23 @@ def paired_difference(a: Float[Tensor, " S"], b: Float[Tensor, " R"]) -> Interva
     if a.shape != b.shape:
         raise InputError(f"{len(a)} against {len(b)} trainings: pairs need the same ones")
     return mean_over_trainings(double(a) - double(b))
+
+
+def nested_difference(
+    a: Bool[Tensor, "S N"], b: Bool[Tensor, "R M"], *, trainings: bool = True, draws: int = 4000, seed: int = 0
+) -> Interval:
+    """The difference of two shares, paired text by text, with the 95 % interval of a nested bootstrap.
+
+    A draw takes S trainings with replacement, and N of the texts of each (Davison and Hinkley 1997, section 3.8, doi:
+    10.1017/CBO9780511802843); the ends are the percentiles of the draws' means. Of few trainings this is too narrow, see
+    :func:`mean_over_trainings`. Not over ``trainings``, it keeps these as they are, and says what another set of texts would have
+    given. ``InputError`` where the two have other trainings or texts.
+    """
+    if a.shape != b.shape or a.numel() == 0:
+        raise InputError(f"outcomes of {tuple(a.shape)} against {tuple(b.shape)}: pairs need the same trainings and texts")
+    gaps, rng = double(a.cpu()).numpy() - double(b.cpu()).numpy(), np.random.default_rng(seed)
+    S, N = gaps.shape
+    drawn = rng.integers(S, size=(draws, S)) if trainings else np.broadcast_to(np.arange(S), (draws, S))
+    means = [gaps[some[:, None], rng.integers(N, size=(S, N))].mean() for some in drawn]
+    low, high = np.quantile(means, (0.025, 0.975)).tolist()
+    return Interval(float(gaps.mean()), low, high)
