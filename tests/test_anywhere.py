@@ -114,7 +114,10 @@ def noexec(place: Place) -> None:
 
 
 def no_network(place: Place) -> None:
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("NO PLACE WITHOUT A NETWORK: only root can make one")
     place.before[:0] = ["unshare", "-n"]
 
