@@ -307,6 +307,7 @@ def test_the_longest_starts_first_and_bad_requests_are_refused(notebooks, tmp_pa
     names = [write(notebooks / f"{name}.ipynb", "1") for name in "abc"]
     for notebook, seconds in zip(names[:2], (1, 9), strict=True):
         old = {"nbformat": 4, "cells": [], "metadata": {"ardm": {"key": "old", "parameters": {}, "seconds": seconds}}}
+        old["metadata"]["ardm"]["outputs"] = runs.outputs_sum(old)
         (tmp_path / notebook.name).write_text(json.dumps(old))
     order = []
     monkeypatch.setattr(runs.graph, "run", lambda units, *_, **__: order.extend(sorted(units, key=lambda unit: -unit.weight)))
@@ -363,6 +364,7 @@ def executed_copy(notebook: Path, output: Path) -> dict:
         "ardm": {"key": "", **runs._own(notebook, root), "reads": digests(read, root), "parameters": {}, "seconds": 1},
         "language_info": {"name": "python"},
     }
+    content["metadata"]["ardm"]["outputs"] = runs.outputs_sum(content)
     output.write_text(json.dumps(content))
     return content
 

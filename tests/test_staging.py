@@ -17,6 +17,8 @@ from gallery import Figure
 from PIL import Image
 from vendor import BookError
 
+from ardm.book.runs import outputs_sum
+
 ROOT = Path(__file__).resolve().parent.parent
 
 RUN = {"key": "0" * 64, "parameters": {}, "seconds": 12.3}
@@ -134,6 +136,8 @@ def tree(root: Path, **notebooks: dict) -> Path:
     executed = root / "_build" / "executed"
     executed.mkdir(parents=True)
     for name, content in notebooks.items():
+        if run := content["metadata"].get("ardm"):
+            content["metadata"]["ardm"] = {**run, "outputs": outputs_sum(content)}
         (executed / f"{name}.ipynb").write_text(json.dumps(content))
     (executed / "figures").mkdir()
     for kind in gallery.FILES:

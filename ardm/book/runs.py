@@ -29,6 +29,7 @@ __all__ = [
     "RunFailed",
     "execute",
     "execute_stale",
+    "outputs_sum",
     "project_root",
     "record",
     "recorded",
@@ -87,7 +88,8 @@ def execute(
         seconds = round(time.perf_counter() - start, 1)
         run = {**before, "reads": reads.digests(json.loads(told.read_text("utf8")) if told.is_file() else [], root)}
     key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
-    executed["metadata"]["ardm"] = {"key": key, **run, "parameters": changed, "seconds": seconds}
+    about = {"parameters": changed, "seconds": seconds, "outputs": outputs_sum(executed)}
+    executed["metadata"]["ardm"] = {"key": key, **run, **about}
     write_notebook(executed, failed if why else output)
     if why:
         raise RunFailed(f"{notebook.stem} failed in {why}; the notebook up to there is {failed}")
@@ -219,11 +221,19 @@ def _unit(notebook: Path, output: Path) -> graph.Unit:
 
 
 def recorded(executed: Path) -> dict[str, Any] | None:
-    """What a run left in its executed copy: key, parameters, seconds. None for a file that is absent or not whole."""
+    """What a run left in its executed copy: key, parameters, seconds. None for a file that is absent, or not what was written."""
     try:
-        return read_notebook(executed)["metadata"]["ardm"]
+        notebook = read_notebook(executed)
+        run = notebook["metadata"]["ardm"]
+        return run if run["outputs"] == outputs_sum(notebook) else None
     except (InputError, KeyError):
         return None
+
+
+def outputs_sum(notebook: dict[str, Any]) -> str:
+    """A checksum of all outputs, so that a bit that flipped on a disk is seen."""
+    told = [cell.get("outputs") for cell in notebook["cells"]]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def record(copies: Mapping[Path, Path]) -> None:
