@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -16,7 +15,6 @@ from ardm.base.atomic import check_writable, whole, write_whole
 from ardm.base.errors import InputError, at_least_one, check_choice
 from ardm.base.resources import MODELS, RESULTS
 from ardm.experiments import results
-from ardm.experiments.columns import write_package
 from ardm.experiments.real_model import (
     CURVE,
     GATES,
@@ -131,14 +129,11 @@ def publish(folder: Path, into: Path = RESULTS, models: Path = MODELS) -> list[P
         )
     if reasons := stale(table):
         raise InputError(f"the table in {folder} is not of today's code ({reasons[0]}): make it again first")
-    shop, text = Workshop(folder, tuning=setting.tuning), (folder / "real.csv").read_text("utf8")
+    shop = Workshop(folder, tuning=setting.tuning)
     copies = {gate_path(rule, models): shop.gate_file(rule, 0) for rule in GATES}
     for place in (into / "real.csv", *copies):
         check_writable(place)
     for copy, path in copies.items():
         with whole(copy) as part:
             shutil.copyfile(path, part)
-    sums = {"real.csv": hashlib.sha256(text.encode()).hexdigest()}
-    write_whole(into / "real.csv", text)
-    write_whole(into / "real.json", json.dumps(made | {"sha256": sums}, indent=1) + "\n")
-    return [into / "real.csv", into / "real.json", *copies, write_package(into)]
+    return [*copies, *results.take_over("real", {"real.csv": folder / "real.csv"}, made, into)]

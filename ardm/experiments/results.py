@@ -50,6 +50,7 @@ __all__ = [
     "stale",
     "state",
     "summary",
+    "take_over",
 ]
 
 KEYS = ["task", "rule", "nfe"]
@@ -128,15 +129,23 @@ def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     told = facts(folder, made_as)
     if (profile := PROFILE_OF.get(name)) and Settings.of(told["settings"]) != PROFILES[profile]:
         raise InputError(f"the tables in {folder} were made with other settings than `ardm arena --profile {profile}` has")
-    copies = {f"{name}.{suffix}": f"{made_as}.{suffix}" for suffix in ("csv", "json")}
+    tables = {f"{name}.csv": _published(f"{made_as}.csv", folder)}
     if name == "arena":
-        copies["tuning.csv"] = "tuning.csv"
-    texts = {copy: _published(file, folder).read_text("utf8") for copy, file in copies.items()}
-    sums = {copy: _digest(text.encode()) for copy, text in texts.items() if copy.endswith(".csv")}
-    texts[f"{name}.json"] = json.dumps(told | {"sha256": sums}, indent=1) + "\n"
+        tables["tuning.csv"] = _published("tuning.csv", folder)
+    return take_over(name, tables, told, into)
+
+
+def take_over(name: str, tables: Mapping[str, Path], told: Mapping, into: Path = RESULTS) -> list[Path]:
+    """Copy tables under their new names, and write what made them with their SHA-256 beside them; returns where all now lies.
+
+    Whoever calls has looked whether they are whole and of today's code.
+    """
+    texts = {copy: file.read_text("utf8") for copy, file in tables.items()}
+    sums = {copy: _digest(text.encode()) for copy, text in texts.items()}
+    texts[f"{name}.json"] = json.dumps({**told, "sha256": sums}, indent=1) + "\n"
     for copy, text in texts.items():
         write_whole(into / copy, text)
-    return [*(into / copy for copy in copies), write_package(into)]
+    return [*(into / copy for copy in texts), write_package(into)]
 
 
 def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
