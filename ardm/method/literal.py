@@ -6,7 +6,7 @@ It exists so that the book can measure what each defect does. Nothing else shoul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -96,14 +96,19 @@ class LiteralGate(OverwriteGate):
         other.standard = self.standard
         return other
 
-    def features(self, step: Step, logit_r: Float[Tensor, "B L"]) -> Features:
-        B, L = step.x.shape
+    def signals(self, step: Step, whole: Callable[[Tensor], Tensor] | None = None) -> Float[Tensor, "B L S"]:
+        """Those of the document, standardised as it does; it knows of one process alone, so that ``whole`` plays no part."""
         has = self.defects.__contains__
         raw = {name: self.measure(name, step) for name in DOCUMENT}
         H = self.standard["entropy"](raw["entropy"])
         M = self.standard["entropy" if has("shared_normaliser") else "margin"](raw["margin"])
         change = -M.sigmoid() if has("proxy_change") else raw["confidence_change"]
-        signals = torch.stack([H, M, self.standard["confidence_change"](change)], dim=-1)
+        return torch.stack([H, M, self.standard["confidence_change"](change)], dim=-1)
+
+    def features(self, step: Step, logit_r: Float[Tensor, "B L"], signals: Float[Tensor, "B L S"] | None = None) -> Features:
+        B, L = step.x.shape
+        has = self.defects.__contains__
+        signals = self.signals(step) if signals is None else signals
         one = torch.ones(B, L, device=step.x.device)
         position = one * torch.arange(L, device=one.device) / (max(L - 1, 1) if has("position_to_1") else L)
         time, prior = one * step.t / step.T, logit_r.sigmoid()
