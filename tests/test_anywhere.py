@@ -57,12 +57,10 @@ class Place:
         for at in reversed(self.mounts):
             subprocess.run(["umount", "-l", str(at)], check=True)
 
-    def call(self, *words: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def call(self, *words: object) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment, "PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [*self.before, sys.executable, "-m", "ardm", *map(str, words)]
-        return subprocess.run(
-            command, cwd=folder or self.tree, env=environment, capture_output=True, encoding="utf8", check=False
-        )
+        return subprocess.run(command, cwd=self.tree, env=environment, capture_output=True, encoding="utf8", check=False)
 
 
 def spaces(place: Place) -> None:

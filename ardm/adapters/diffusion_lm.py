@@ -43,11 +43,10 @@ class DiffusionLanguageModel(MaskedLanguageModel):
         never: Iterable[int] = (),
         ends: Iterable[int] = (),
         shift: bool = False,
-        frame: tuple[Sequence[int], Sequence[int]] = ((), ()),
     ) -> None:
         """``InputError`` for ids that the model's vocabulary does not have."""
         self.ends = frozenset(ends)
-        super().__init__(_Whole(model), mask_id=mask_id, never=set(never) - self.ends, shift=shift, frame=frame)
+        super().__init__(_Whole(model), mask_id=mask_id, never=set(never) - self.ends, shift=shift)
         for number in self.ends:
             if not 0 <= number < self.vocab_size or number == mask_id:
                 raise InputError(f"ends: {number} is no token of the model that a text may end with")
@@ -69,13 +68,11 @@ class DiffusionLanguageModel(MaskedLanguageModel):
             raise InputError(
                 f"neither {type(tokenizer).__name__} nor the model's config has a mask_token_id: give another model"
             )
-        adapter = cls(model, mask_id=masks[0], shift=shift)
-        if len(tokenizer) > adapter.vocab_size:
-            raise InputError(
-                f"the tokenizer has {len(tokenizer)} ids, the model {adapter.vocab_size}: load both from one place"
-            )
+        held = int(_Whole(model).config.vocab_size)
+        if len(tokenizer) > held:
+            raise InputError(f"the tokenizer has {len(tokenizer)} ids, the model {held}: load both from one place")
         end = getattr(tokenizer, "eos_token_id", None)
-        never = [*tokenizer.all_special_ids, *range(len(tokenizer), adapter.vocab_size)]
+        never = [*tokenizer.all_special_ids, *range(len(tokenizer), held)]
         return cls(model, mask_id=masks[0], never=never, ends=[*([] if end is None else [end]), *ends], shift=shift)
 
     @property

@@ -295,12 +295,10 @@ def trainings(steps: int, repeats: int, device: torch.device | str = "cpu") -> d
     def bare() -> nn.Module:
         return _train_bare(recipe, corpus, where)
 
-    calls = {"a bare loop": bare, "this package": ours}
-    sizes = {name: sum(p.numel() for p in call().parameters()) for name, call in calls.items()}
+    seconds = rounds({"a bare loop": bare, "this package": ours}, repeats, device)
     tokens = recipe.batch * recipe.length * steps
     return {
-        name: found | {"tokens a second": tokens / found["seconds"], "parameters": sizes[name]}
-        for name, found in ratios(rounds(calls, repeats, device), "a bare loop").items()
+        name: found | {"tokens a second": tokens / found["seconds"]} for name, found in ratios(seconds, "a bare loop").items()
     }
 
 
