@@ -246,7 +246,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("name", entries())
 def test_without_checks_nothing_in_a_step_waits_for_the_device(name, monkeypatch):
     """The standardisers are left out: their three numbers lie on the CPU, whatever the device."""
-    monkeypatch.setattr(Standardiser, "forward", lambda self, values, where=None: values)
+    monkeypatch.setattr(Standardiser, "scaled", lambda self, values: values)
     denoiser, (x, fixed) = transformer(dtype=torch.float32), start()
     rule = rule_of(name, denoiser)
     waits = {}

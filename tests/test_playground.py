@@ -89,11 +89,13 @@ console.log(JSON.stringify(cases.map(numbers)));
 
 def test_words_of_a_key_are_numpys():
     cases = [(0, ""), (7, "abc"), (7, "a longer name, of more than four bytes"), (2**31, "ä"), (2**53 - 1, "choices")]
+    seeds = [[0], [7], [7], [2**31], [2**32 - 1, 2**32 - 2, 2**21 - 1]]
     program = """
 const cases = JSON.parse(require("fs").readFileSync(0, "utf8"));
 console.log(JSON.stringify(cases.map(([seed, stream]) => streams.key(seed, stream))));
 """
-    expected = [np.random.SeedSequence([seed, *stream.encode()]).generate_state(2).tolist() for seed, stream in cases]
+    words = [[*seed, *stream.encode()] for seed, (_, stream) in zip(seeds, cases, strict=True)]
+    expected = [np.random.SeedSequence(entropy).generate_state(2).tolist() for entropy in words]
     assert answers(program, cases, "streams") == expected
 
 

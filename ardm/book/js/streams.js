@@ -1,9 +1,9 @@
 /* The random numbers of ardm/base/streams.py, bit by bit: a seed and the name of a stream make a key, and a keyed hash of position,
    row, step and call makes the number. So a seed means the same text here and in Python. All words are unsigned, of 32 bits. */
 const streams = {
-  /* Two words of numpy's SeedSequence over the seed and the bytes of the name (M. E. O'Neill's seed_seq_fe). */
+  /* Two words of numpy's SeedSequence over the words of the seed and the name (M. E. O'Neill's seed_seq_fe). */
   key(seed, stream) {
-    const entropy = [...streams.words(seed), ...new TextEncoder().encode(stream)];
+    const entropy = streams.words(seed, stream);
     let constant = 0x43b0d7e5;
     const hashed = (value) => {
       const first = value ^ constant;
@@ -31,8 +31,11 @@ const streams = {
     });
   },
 
-  /* A whole number in words, the lowest first. */
-  words: (number) => (number < 2 ** 32 ? [number] : [number % 2 ** 32, ...streams.words(Math.floor(number / 2 ** 32))]),
+  /* A seed below 2^53 and the bytes of a name in words. A seed of two words has 2^32 - 2 between them, where no byte can be. */
+  words(seed, stream) {
+    const [low, high] = [seed % 2 ** 32, Math.floor(seed / 2 ** 32)];
+    return [low, ...(high ? [2 ** 32 - 2, high] : []), ...new TextEncoder().encode(stream)];
+  },
 
   /* High and low word of a product; every number on the way is below 2^53 and so exact. */
   product(x, factor) {
