@@ -26,7 +26,7 @@ KNOWN = set(
 PUBLISHED = re.findall(
     r"\S+",
     """
-book/index book/notation book/glossary book/figures book/playground book/api book/code book/rerun book/checks
+book/index book/notation book/glossary book/figures book/playground book/api book/code book/rerun book/own_model book/checks
 book/bibliography book/trust book/found book/explorer book/models book/tables book/changes
 notebooks/00_quickstart notebooks/01_entropy notebooks/02_margin notebooks/03_confidence_change notebooks/04_placed_token
 notebooks/05_positional_prior notebooks/06_combining notebooks/07_linear_gate notebooks/08_learned_gate notebooks/09_sampling
