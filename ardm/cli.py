@@ -286,7 +286,8 @@ def train(name: str, /, *, out: Folder | None = None) -> None:
     """Train a published denoiser or its gate again. Stopped, it goes on by the same command; under torchrun devices share the work.
 
     Args:
-        name: agreement, tinyshakespeare, text8, sudoku9 or toy; NAME-gate for its gate; toy-repair for one taught by minimal repair
+        name: agreement, tinyshakespeare, text8, sudoku9, sudoku9-long or toy; NAME-gate for its gate; toy-repair for one taught
+            by minimal repair
         out: folder of the weights (default: ardm/data/models)
     """
     from ardm.base.devices import pick_device  # torch takes a second: only where it is needed
@@ -396,7 +397,7 @@ def export(name: str, /, *, out: Folder | None = None) -> None:
     """Write a published denoiser and its gate as ONNX graphs.
 
     Args:
-        name: agreement, tinyshakespeare, text8, sudoku9 or toy
+        name: agreement, tinyshakespeare, text8, sudoku9, sudoku9-long or toy
         out: folder of the graphs (default: ardm/data/models)
     """
     from ardm.base.resources import MODELS
@@ -478,7 +479,7 @@ def arena(
     """Play every rule on every task at equal calls and write tidy tables; resumable.
 
     Args:
-        profile: what the options start from: small, paper, final, scale or scale-gpu
+        profile: what the options start from: small, paper, final, scale, scale-gpu or grids
         out: folder of cells and tables (default: runs/arena); trained models lie beside it, in models
     """
     from ardm.experiments.arena import Arena
@@ -538,7 +539,7 @@ def publish(name: str, folder: Path, /) -> None:
     """Take the tables of an experiment as those that the book reads, when they are whole and of today's code.
 
     Args:
-        name: arena, final, scale, ablations or real
+        name: arena, final, scale, grids, ablations or real
         folder: where ardm arena, ardm ablations or ardm real left them
     """
     from ardm.experiments import real_table, results

@@ -34,11 +34,13 @@ CHARACTERS = (
     "It is small, reads a few words at a time and writes letters, not sense: most of what it writes is no sentence. "
     "It is not for use on texts of people."
 )
+GUESSES = "It guesses and proves nothing: a grid that it fills may break the rules, and it does not say so."
 CANNOT = {
     "agreement": LAW,
     "tinyshakespeare": CHARACTERS,
     "text8": CHARACTERS + " It has lower-case letters and the blank alone.",
-    "sudoku9": "It guesses and proves nothing: a grid that it fills may break the rules, and it does not say so.",
+    "sudoku9": GUESSES,
+    "sudoku9-long": GUESSES + " It is `sudoku9`, trained longer ({doc}`../notebooks/27_full_sudoku`).",
     "toy": LAW + " It is for the browser ({doc}`playground`): smaller than `agreement`, and no result rests on it.",
 }
 """What a published denoiser cannot do, by its name."""
@@ -245,7 +247,7 @@ def _folded(title: str, *lines: str) -> list[str]:
 
 def _doubts(name: str, folder: Path) -> list[str]:
     """What a table of matches should be doubted for, folded."""
-    told = doubts(read(name, folder)) if name in ("arena", "final", "scale") else []
+    told = doubts(read(name, folder)) if name in ("arena", "final", "scale", "grids") else []
     return _folded("What to doubt in it", *(f"- {one}." for one in told)) if told else []
 
 

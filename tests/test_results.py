@@ -219,7 +219,7 @@ def test_a_table_without_keys_is_stale(tmp_path):
     assert stale("final", tmp_path) == ["final.csv has no keys: it was made before cells had them"]
 
 
-TABLES = [name for name in ("arena", "final", "scale", "ablations") if (RESULTS / f"{name}.csv").is_file()]
+TABLES = [name for name in ("arena", "final", "scale", "grids", "ablations") if (RESULTS / f"{name}.csv").is_file()]
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -140,7 +140,8 @@ class Played:
 
 def _made(task: Task, entry: Entry | None) -> dict[str, Any]:
     """What decides every result on a task with a rule; ``code`` is that of the match, the task and the file of this rule alone."""
-    modules = "ardm.experiments.play", "ardm.experiments.task", *([] if entry is None else [entry.module])
+    parts = (type(task.start_from).__module__, type(task.score_by).__module__)
+    modules = "ardm.experiments.play", "ardm.experiments.task", *parts, *([] if entry is None else [entry.module])
     return {
         "task": task.data,
         "rule": REAL if entry is None else entry.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ardm.experiments.cells import CHALLENGERS, Settings
-from ardm.experiments.tasks import LADDER, LARGE
+from ardm.experiments.tasks import GRIDS, LADDER, LARGE
 
 __all__ = ["FINALISTS", "PROFILES", "SCALED"]
 
@@ -20,6 +20,12 @@ SCALED = (
     *("attentive hide ratio", "oracle hide"),
 )
 """The gate and its best rivals."""
+
+ON_GRIDS = (
+    *("margin", "confidence threshold", "Mask-Predict", "P2-self", "T2M low-prob", "informed corrector"),
+    *("attentive hide ratio", "own ratio hide", "repair hide", "oracle hide"),
+)
+"""The order by margin and the threshold that others fill grids with, the rivals that were best on grids, and the gates."""
 
 PROFILES = {
     "small": Settings(tasks=("sudoku", "parity"), seeds=2, count=60, tuning=30, denoiser_steps=600, gate_steps=60),
@@ -42,6 +48,12 @@ PROFILES = {
         texts_from=30_000,
         tuned_up_to=32,
     ),
+    "grids": Settings(
+        tasks=tuple(task.name for task in GRIDS),
+        rules=ON_GRIDS,
+        count=320,
+        texts_from=40_000,
+    ),
     "scale-gpu": Settings(
         tasks=tuple(task.name for task in LARGE),
         rules=SCALED,
@@ -52,7 +64,7 @@ PROFILES = {
 }
 """``small``: minutes on two cores, to see that all works. ``paper``: the book's tables. ``final``: the rivals that were best there
 against this book's gates, on more texts and new ones. ``scale``: the gate and its best rivals on longer texts and with smaller and
-larger models; ``scale-gpu``: the same on text, with models for a GPU.
+larger models; ``scale-gpu``: the same on text, with models for a GPU. ``grids``: Sudoku of side 9 with a denoiser trained long.
 
 :meta hide-value:
 """

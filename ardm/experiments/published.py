@@ -19,13 +19,16 @@ from ardm.method.train_denoiser import DenoiserRecipe
 
 __all__ = ["PUBLISHED", "REPAIRING", "check_name", "load_denoiser", "load_gate", "publish", "published_files"]
 
+GRID = DenoiserRecipe(
+    corpus="sudoku9", length=81, width=96, depth=4, heads=6, steps=3500, batch=32, rate=1.5e-3, prior_share=0.0, grid=True
+)
+
 PUBLISHED = {
     "agreement": DenoiserRecipe(steps=8000),
     "tinyshakespeare": DenoiserRecipe(corpus="tinyshakespeare", length=64, width=128, steps=4000, batch=32),
     "text8": DenoiserRecipe(corpus="text8", length=64, width=128, steps=3000, batch=32),
-    "sudoku9": DenoiserRecipe(
-        corpus="sudoku9", length=81, width=96, depth=4, heads=6, steps=3500, batch=32, rate=1.5e-3, prior_share=0.0, grid=True
-    ),
+    "sudoku9": GRID,
+    "sudoku9-long": replace(GRID, steps=16000),
     "toy": DenoiserRecipe(length=16, width=64, depth=2, steps=8000),
 }
 """The denoisers that come with the package: ``NAME.safetensors``.

@@ -55,13 +55,13 @@ __all__ = [
 
 KEYS = ["task", "rule", "nfe"]
 STRONG = "uniform refinement"  # the control that is strong enough to be a rival
-PROFILE_OF = {"arena": "paper", "tuning": "paper", "final": "final", "scale": "scale"}
+PROFILE_OF = {"arena": "paper", "tuning": "paper", "final": "final", "scale": "scale", "grids": "grids"}
 CALLS = 8  # ablations: the base with other numbers of calls is compared with the base with so many
 
 
 def read(name: str = "arena", folder: Path = RESULTS) -> pd.DataFrame:
-    """A published table: ``arena``, ``final``, ``scale`` or ``real`` (a row a cell), the arena's ``tuning`` (a row a setting
-    tried), or ``ablations`` (a row a cell and number of calls).
+    """A published table: ``arena``, ``final``, ``scale``, ``grids`` or ``real`` (a row a cell), the arena's ``tuning`` (a row a
+    setting tried), or ``ablations`` (a row a cell and number of calls).
     """
     try:
         import pandas as pd
@@ -118,11 +118,11 @@ def _how(name: str) -> str:
 def publish(name: str, folder: Path, into: Path = RESULTS) -> list[Path]:
     """Take the tables that an experiment left in ``folder`` as the published ones of this name; returns where they now lie.
 
-    ``name``: ``arena``, ``final``, ``scale`` or ``ablations``. ``InputError`` when they are not of today's code, not whole, or not
-    those of their profile: nothing is taken over then. The JSON keeps the SHA-256 of the tables, which :func:`read` compares; the
-    data package (:mod:`ardm.experiments.columns`) is written anew.
+    ``name``: ``arena``, ``final``, ``scale``, ``grids`` or ``ablations``. ``InputError`` when they are not of today's code, not
+    whole, or not those of their profile: nothing is taken over then. The JSON keeps the SHA-256 of the tables, which
+    :func:`read` compares; the data package (:mod:`ardm.experiments.columns`) is written anew.
     """
-    check_choice("name", name, ("arena", "final", "scale", "ablations"))
+    check_choice("name", name, ("arena", "final", "scale", "grids", "ablations"))
     made_as = "ablations" if name == "ablations" else "arena"
     if reasons := stale(made_as, folder):
         raise InputError(f"the tables in {folder} are not of today's code ({reasons[0]}): make them again first")

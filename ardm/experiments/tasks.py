@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ardm.experiments.grids import GridScore, HardPuzzles
 from ardm.experiments.published import PUBLISHED
 from ardm.experiments.scores import LawFidelity, Repair, TextQuality, Validity
-from ardm.experiments.starts import Infill, OwnErrors, PlantedErrors
+from ardm.experiments.starts import Infill, OwnErrors, PlantedErrors, StartFrom
 from ardm.experiments.task import Task
 from ardm.method.train_denoiser import DenoiserRecipe
 
-__all__ = ["ARENA", "LADDER", "LARGE", "TASKS"]
+__all__ = ["ARENA", "GRIDS", "LADDER", "LARGE", "TASKS"]
 
 AGREEMENT = DenoiserRecipe(steps=3000)
 GRID, TEXT8 = PUBLISHED["sudoku9"], PUBLISHED["text8"]
@@ -128,7 +129,28 @@ LARGE = tuple(_large(*sizes) for sizes in ((10, 384, 6, 6, 1e-3), (25, 512, 8, 8
 :meta hide-value:
 """
 
-TASKS = {task.name: task for task in (*ARENA, *LADDER, *LARGE)}
+
+def _grid(name: str, title: str, start_from: StartFrom, nfe: tuple[int, ...] = (16, 64)) -> Task:
+    """A task on full grids, with the denoiser that was trained long."""
+    recipe = PUBLISHED["sudoku9-long"]
+    how = LONG | {"nfe": nfe}
+    return Task(name=name, title=title, recipe=recipe, score_by=GridScore(), start_from=start_from, **how)
+
+
+GRIDS = (
+    _grid("grid-repair", "4 to 20 wrong cells", PlantedErrors(wrong=(4, 20)), (8, 16)),
+    _grid("grid-30", "30 to 39 blanks", Infill(clues=(42, 51))),
+    _grid("grid-40", "40 to 49 blanks", Infill(clues=(32, 41))),
+    _grid("grid-50", "50 to 59 blanks", Infill(clues=(22, 31))),
+    _grid("grid-60", "60 to 69 blanks", Infill(clues=(12, 21))),
+    _grid("grid-hard", "puzzles that take guesses", HardPuzzles()),
+)
+"""Sudoku of side 9 as others published on it.
+
+:meta hide-value:
+"""
+
+TASKS = {task.name: task for task in (*ARENA, *LADDER, *LARGE, *GRIDS)}
 """All tasks by name.
 
 :meta hide-value:
