@@ -8,12 +8,13 @@
 # make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
 # make ablations  change one thing of the gate at a time: runs/ablations, in minutes; PROFILE=paper takes hours
 # make release  tag this commit with its version, when changelog and citation agree with it; nothing is pushed
-# make lock    resolve requirements.lock anew (needs uv)
+# make lock    resolve requirements.lock and the checksums of requirements.sha256 anew (needs uv)
 # make clean   remove _build and caches; .venv and runs stay
 #
 # make book WHY=1 and make arena WHY=1 only say what is out of date. JOBS=4 runs so many things at a time, ON=slurm on a cluster.
 #
-# Everything runs in .venv, made on first use. Another Python: make PYTHON=python3.12 book
+# Everything runs in .venv, made on first use. Another Python: make PYTHON=python3.12 book. With HASHES=1 the first use installs
+# nothing whose SHA-256 is not in requirements.sha256: files of PyPI alone, torch with CUDA on Linux.
 # In an activated conda environment named ardm (environment.yml) that environment is used instead.
 
 PYTHON ?= python3
@@ -28,6 +29,13 @@ SOURCES_OF_VENV := pyproject.toml requirements.lock
 
 # Of these two the files are used and not the code, so they come without what that asks for: a schema, and a model of reactions.
 FILES_ALONE := cffconvert==2.0.0 rxnmapper==0.4.3
+
+PIP = $(PY) -m pip install --quiet --disable-pip-version-check
+ifdef HASHES
+INSTALL = $(PIP) --no-deps --require-hashes -r requirements.sha256 && $(PIP) --no-deps --no-build-isolation -e .
+else
+INSTALL = $(PIP) -c requirements.lock -e ".[book,test]" && $(PIP) --no-deps $(FILES_ALONE)
+endif
 
 # Each notebook kernel and each test worker computes on one thread: they already run side by side.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -58,7 +66,7 @@ endif
 
 $(VENV)/.ardm-installed: $(VENV)/.ardm-python $(SOURCES_OF_VENV) | same-python
 	@cat $(SOURCES_OF_VENV) | cksum >$(VENV)/.ardm-wanted
-	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[book,test]" && $(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(FILES_ALONE); }
+	@cmp -s $(VENV)/.ardm-wanted $@ || { echo "installing into $(VENV); the first time takes minutes"; $(INSTALL); }
 	@mv $(VENV)/.ardm-wanted $@
 
 $(VENV)/.ardm-lab: $(VENV)/.ardm-installed
@@ -122,13 +130,19 @@ endif
 release: install
 	@$(PY) book/release.py
 
+HASHED := --universal --python-version 3.11 --no-annotate --no-header --generate-hashes --quiet
+
 lock:
 	@command -v uv >/dev/null || { echo "error: make lock needs uv on PATH" >&2; exit 1; }
 	@mkdir -p _build
 	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --no-annotate --no-header --output-file _build/resolved.txt --quiet
 	@{ sed '/^#/!d' requirements.lock; grep -Ev '^(nvidia|triton|cuda)' _build/resolved.txt; } >_build/requirements.lock
 	@mv _build/requirements.lock requirements.lock
-	@git --no-pager diff --stat -- requirements.lock 2>/dev/null || true
+	uv pip compile pyproject.toml -c requirements.lock --extra book --extra test $(HASHED) --output-file _build/hashes.txt
+	printf '%s\n' $(FILES_ALONE) | uv pip compile - --no-deps $(HASHED) --output-file _build/alone.txt
+	@{ sed '/^#/!d' requirements.sha256; cat _build/hashes.txt _build/alone.txt; } >_build/requirements.sha256
+	@mv _build/requirements.sha256 requirements.sha256
+	@git --no-pager diff --stat -- requirements.lock requirements.sha256 2>/dev/null || true
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis ardm.egg-info build

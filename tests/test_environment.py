@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,49 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert citation["version"] == PROJECT["version"]
     assert f"## {PROJECT['version']} - {citation['date-released']}" in changelog
     assert ardm.__version__ == PROJECT["version"]
+
+
+def hashed() -> dict[str, tuple[set[str], list[str]]]:
+    """Of each package in requirements.sha256 its versions and its checksums."""
+    found: dict[str, tuple[set[str], list[str]]] = {}
+    for block in re.split(r"\n(?=\w)", (ROOT / "requirements.sha256").read_text()):
+        if block.startswith("#"):
+            continue
+        pin, *sums = block.replace("\\", "").strip().split("\n")
+        requirement = Requirement(pin.strip())
+        versions, known = found.setdefault(canonicalize_name(requirement.name), (set(), []))
+        versions.add(version_of(requirement))
+        known += [line.strip() for line in sums]
+    return found
+
+
+def wanted(names: list[str], groups: dict[str, list[str]]) -> set[str]:
+    """What a requirement of these groups, installed here, asks for, directly or not, on this machine."""
+    waiting = [Requirement(line) for name in names for line in groups[name]]
+    found: set[tuple[str, str]] = set()
+    while waiting:
+        one = waiting.pop()
+        for extra in {"", *one.extras}:
+            if (key := (canonicalize_name(one.name), extra)) in found:
+                continue
+            found.add(key)
+            asked = [Requirement(line) for line in distribution(one.name).requires or ()]
+            waiting += [it for it in asked if it.marker is None or it.marker.evaluate({"extra": extra})]
+    return {name for name, _ in found} - {"ardm"}
+
+
+def test_all_that_make_installs_has_checksums_of_the_locked_version() -> None:
+    """Found by walking through what is installed, from the groups that `make` names."""
+    groups = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+    sums, pins = hashed(), locked()
+    missing = {name for name in wanted(["", "book", "test"], groups) if name not in sums}
+    assert missing == set()
+    apart = {name for name, (versions, _) in sums.items() if name in pins and not versions <= {*map(version_of, pins[name])}}
+    assert apart == set()
+    assert all(known and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", it) for it in known) for _, known in sums.values())
+
+
+def test_what_comes_alone_has_checksums_too() -> None:
+    (alone,) = re.findall(r"^FILES_ALONE := (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    for pin in map(Requirement, alone.split()):
+        assert hashed()[canonicalize_name(pin.name)][0] == {version_of(pin)}
