@@ -40,7 +40,7 @@ CANNOT = {
     "tinyshakespeare": CHARACTERS,
     "text8": CHARACTERS + " It has lower-case letters and the blank alone.",
     "sudoku9": GUESSES,
-    "sudoku9-long": GUESSES + " It is `sudoku9`, trained longer ({doc}`../notebooks/27_full_sudoku`).",
+    "sudoku9-long": GUESSES + " It is `sudoku9`, trained longer, for `ardm arena --profile grids`.",
     "toy": LAW + " It is for the browser ({doc}`playground`): smaller than `agreement`, and no result rests on it.",
 }
 """What a published denoiser cannot do, by its name."""
