@@ -196,6 +196,11 @@ def test_a_name_that_no_file_offers_is_no_attribute():
         from ardm.method.rules import HideThenRefil  # noqa: F401
 
 
+def test_what_is_missing_is_said_with_its_name():
+    with pytest.raises(AttributeError, match=r"^ardm\.method\.rules has no 'HideThenRefil'$"):
+        rules.HideThenRefil  # noqa: B018
+
+
 def test_a_rule_depends_on_what_it_needs_and_on_no_training():
     files = [f"ardm.method.rules.{path.stem}" for path in Path(rules.__file__).parent.glob("*.py") if path.stem != "__init__"]
     assert len(files) > 15

@@ -174,6 +174,14 @@ def test_gradients_reach_head_and_prior():
     assert gate.prior.log_alpha.grad.abs() > 0
 
 
+@pytest.mark.parametrize("make", [LearnedHead, AttentiveHead])
+@pytest.mark.parametrize("name", ["hidden", "signals", "width"])
+def test_sizes_of_heads_end_at_two_to_the_31(make, name):
+    sizes = {"hidden": 3, "signals": 3, "width": 8}
+    with torch.device("meta"), pytest.raises(InputError, match=f"^{name}=2147483649: it is at most 2147483648$"):
+        make(**{**sizes, name: 2**31 + 1})
+
+
 def test_unknown_combination_is_named():
     with pytest.raises(InputError, match="'and'"):
         OverwriteGate(LinearHead(), combine="and")

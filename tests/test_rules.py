@@ -14,6 +14,7 @@ from ardm.method.rules import (
     FixedSchedule,
     HideThenRefill,
     InformedCorrector,
+    InPlace,
     LeftToRight,
     OneWay,
     OracleGate,
@@ -84,6 +85,19 @@ def test_the_last_step_overwrites_suspects_in_place():
     earlier = replace(s, t=7)
     action = HideThenRefill(gate, Selection("threshold", 0.5, budget=1))(earlier, rng())
     assert (places(action.write), places(action.remask)) == ([1], [2])
+
+
+def test_in_place_overwrites_the_suspects_that_the_other_hides():
+    gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=1.0), combine="gate_only").eval()
+    s = step([[0, V, 1, 2, 3]], 3, 8, fixed=[[True, False, False, False, False]])
+    settings = {"gate": gate, "selection": Selection("threshold", 0.5, budget=2), "schedule": Schedule("left", 0.25)}
+    hiding, here = HideThenRefill(**settings)(s, rng()), InPlace(**settings)(s, rng())
+    assert (places(hiding.write), places(hiding.remask)) == ([1], [2, 3])
+    assert (places(here.write), places(here.remask)) == ([1, 2, 3], [])
+    assert here.scores.keys() == {"p", "u", "r"}
+    assert torch.equal(here.scores["p"], hiding.scores["p"])
+    last = InPlace(**settings)(replace(s, t=8), rng())
+    assert (places(last.write), places(last.remask)) == ([1, 2, 3], [])
 
 
 def test_no_rule_touches_what_is_fixed():

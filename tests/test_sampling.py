@@ -1,5 +1,7 @@
 """The loop's invariants for every rule, its random numbers, and its accounting by recount."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -302,6 +304,14 @@ def test_bad_starts_are_refused():
         refine(Flat(torch.zeros(L, V)), OneWay(), blank(B, L, V + 1), 1, seed=0)
     with pytest.raises(InputError, match="fixed position holds a mask"):
         refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, fixed=torch.ones(B, L, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", ["count", "length", "vocab_size"])
+@pytest.mark.parametrize("start", [blank, partial(noise, seed=0)], ids=["blank", "noise"])
+def test_sizes_of_a_start_end_at_two_to_the_31(start, name):
+    sizes = {"count": 1, "length": 1, "vocab_size": 1}
+    with pytest.raises(InputError, match=f"^{name}=2147483649: it is at most 2147483648$"):
+        start(**{**sizes, name: 2**31 + 1}, device="meta")
 
 
 def test_the_start_from_noise_is_uniform_and_depends_on_the_seed():
