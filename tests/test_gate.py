@@ -72,6 +72,16 @@ def test_learned_head_reads_features_in_the_documents_order():
         assert torch.allclose(head(f), value)
 
 
+def test_the_learned_head_is_two_linear_maps_with_a_silu_between():
+    f, head = features(B=1, L=2, D=2), LearnedHead(hidden=2, width=3)
+    seen = torch.cat([f.hidden, f.signals, torch.stack([f.position, f.time, f.prior], -1)], -1)
+    first, last = head.mlp[0], head.mlp[2]
+    z = seen @ first.weight.T + first.bias
+    assert torch.allclose(head(f), ((z * z.sigmoid()) @ last.weight.T + last.bias)[..., 0], atol=1e-6)
+    assert LearnedHead(2).mlp[0].weight.shape == (64, 8)
+    assert AttentiveHead(2).read.weight.shape == (64, 8) and AttentiveHead(2).block.heads == 4
+
+
 def test_in_the_attentive_head_tokens_see_each_other_and_in_the_learned_one_they_do_not():
     """One token's features are changed: the others' u moves by attention alone. Permuted tokens give permuted u."""
     f, other = features(B=1, L=6, D=4), None
@@ -197,6 +207,53 @@ def test_every_signal_can_be_read_and_each_is_itself():
     assert tuple(OverwriteGate(LinearHead()).standard) == DOCUMENT == ("entropy", "margin", "confidence_change")
     with pytest.raises(InputError, match="'doubt'"):
         OverwriteGate(LinearHead(), signals=("doubt",))
+
+
+def test_signals_are_cut_at_thirty_nats():
+    certain = torch.tensor([[[0.0, -torch.inf, -torch.inf]] * 2])
+    s = replace(step(L=2, V=3), x=torch.tensor([[0, 1], [0, 1]]), now=Table(certain.expand(2, 2, 3)))
+    gate = OverwriteGate(LinearHead([1.0, 1.0]), signals=("margin", "placed_log_prob")).eval()
+    assert gate.measure("margin", s).tolist() == [[30.0, 30.0]] * 2  # no second choice: infinite
+    assert gate.measure("placed_log_prob", s).tolist() == [[0.0, -30.0]] * 2
+
+
+def test_the_standardisers_learn_the_whole_batch_where_others_hold_the_rest():
+    gate = OverwriteGate(LinearHead([1.0]), signals=("entropy",)).train()
+    s = step()
+    H = entropy(s.log_q)
+    found = gate.signals(s, whole=lambda values: torch.cat([values, values + 2]))
+    assert gate.standard["entropy"].count.item() == 20
+    assert gate.standard["entropy"].mean.item() == pytest.approx(H.double().mean().item() + 1)
+    deviation = (H.double().var(correction=0).item() + 1) ** 0.5
+    assert torch.allclose(found[..., 0], (H - H.mean() - 1) / deviation, atol=1e-5)
+
+
+def test_signals_that_are_known_are_taken_as_they_are():
+    gate, s = OverwriteGate(LinearHead((1.0, 2.0, 3.0))).train(), step()
+    known = torch.randn(2, 5, 3)
+    assert torch.allclose(gate(s, known).logit_u, known @ torch.tensor([1.0, 2.0, 3.0]))
+    assert gate.standard["entropy"].count.item() == 0  # and nothing is learnt of them
+
+
+def test_a_gate_takes_the_prior_that_it_is_given():
+    s = step()
+    out = OverwriteGate(LinearHead(), PositionalPrior(0.5, 2.0)).eval()(s)
+    assert torch.allclose(out.logit_r, prior_logit(5, 2, 8, 0.5, 2.0).expand(2, 5))
+
+
+def test_another_combination_shares_everything_else():
+    gate = OverwriteGate(LinearHead([1.0]), PositionalPrior(0.5), "product", signals=("margin",))
+    for training in (True, False):
+        other = gate.train(training).combined("logit_sum")
+        assert (other.combine, other.training) == ("logit_sum", training)
+        assert other.head is gate.head and other.prior is gate.prior and other.standard is gate.standard
+
+
+def test_signals_that_are_one_word_are_refused_word_for_word():
+    names = "entropy, margin, confidence_change, placed_log_prob, placed_margin, placed_change, top_mass, divergence"
+    with pytest.raises(InputError) as told:
+        OverwriteGate(LinearHead(), signals="entropy")
+    assert str(told.value) == f"signals='entropy': give a tuple of names out of {names}"
 
 
 def test_moments_are_saved_with_the_gate_and_shared_between_combinations():

@@ -297,12 +297,45 @@ def test_a_rule_that_breaks_the_contract_is_caught(write, remask, word):
         refine(Flat(torch.zeros(3, V)), Bad(), x, 2, seed=0, fixed=masks["fixed"])
 
 
+def test_rows_may_have_numbers_of_their_own():
+    """Rows 7 and 2 of a batch are the texts 7 and 2, wherever they stand."""
+    x, rows = blank(9, L, V), torch.tensor([7, 2])
+    whole = refine(Random(), UniformRefinement(0.4), x, 4, seed=3)
+    assert torch.equal(refine(Random(), UniformRefinement(0.4), x[:2], 4, seed=3, first_row=rows).x, whole.x[rows])
+    assert torch.equal(refine(Random(), UniformRefinement(0.4), x, 4, seed=3, first_row=0).x, whole.x)
+    refine(Random(), OneWay(), x[:1], 1, seed=3, first_row=2**32)
+    with pytest.raises(InputError, match=r"^first_row=4294967297: it is at most 4294967296$"):
+        refine(Random(), OneWay(), x[:1], 1, seed=3, first_row=2**32 + 1)
+
+
+def test_a_step_alone_asks_whether_there_is_a_distribution():
+    uniform = torch.zeros(2, L, dtype=torch.float64)
+    with pytest.raises(InputError, match="no distribution"):
+        observe(Flat(torch.full((L, V), torch.nan)), blank(2, L, V), t=1, T=2, uniform=uniform)
+
+
+def test_a_score_that_is_reported_late_is_0_for_what_was_finished_before():
+    class Late:
+        """Row 0 rests at once, and only from step 2 on is there something to report."""
+
+        def __call__(self, step, chance):
+            write = (step.proposal != step.x) & (chance.rows > 0).unsqueeze(-1)
+            scores = {"late": torch.full(step.x.shape, float(step.t))} if step.t > 1 else {}
+            return Action(write=write, remask=torch.zeros_like(write), scores=scores)
+
+    draft = starts()["draft"][0][:2]
+    frames = refine(Random(), Late(), draft, 3, seed=2, patience=1, record=True).frames
+    assert "late" not in frames[0].scores
+    assert [frame.scores["late"][:, 0].tolist() for frame in frames[1:]] == [[0, 2], [0, 3]]
+
+
 def test_bad_starts_are_refused():
     with pytest.raises(InputError, match="steps=0"):
         refine(Random(), OneWay(), blank(B, L, V), 0, seed=0)
     with pytest.raises(InputError, match="id 7"):
         refine(Flat(torch.zeros(L, V)), OneWay(), blank(B, L, V + 1), 1, seed=0)
-    with pytest.raises(InputError, match="fixed position holds a mask"):
+    said = "^a fixed position holds a mask: it could never be written; leave it open or give its token$"
+    with pytest.raises(InputError, match=said):
         refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, fixed=torch.ones(B, L, dtype=torch.bool))
 
 
@@ -319,6 +352,8 @@ def test_the_start_from_noise_is_uniform_and_depends_on_the_seed():
     shares = torch.bincount(x.flatten(), minlength=V) / x.numel()
     assert len(shares) == V and torch.allclose(shares, torch.full((V,), 1 / V), atol=0.011)  # 4 standard errors
     assert torch.equal(x, noise(2000, 10, V, seed=1)) and not torch.equal(x, noise(2000, 10, V, seed=2))
+    numbers = Chance(1, "noise", torch.arange(2000)).uniform(10)
+    assert torch.equal(x, (numbers * V).long()) and torch.equal(x, noise(2000, 10, V, seed=1, first_row=0))
     assert torch.equal(x[:3], noise(3, 10, V, seed=1)) and torch.equal(x[5:6], noise(1, 10, V, seed=1, first_row=5))
 
 
@@ -425,9 +460,11 @@ def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
         assert torch.equal(trace.score("confidence_change")[t], confidence_change(step.log_q, step.log_q_before))
     u, r = trace.score("u"), trace.score("r")
     assert torch.allclose(trace.score("p"), 1 - (1 - u) * (1 - r), atol=1e-6)
-    with pytest.raises(InputError, match="'doubt'"):
-        trace.score("doubt")
-    with pytest.raises(InputError, match="record=True"):
+    once = refine(Random(), RULES["linear, Bernoulli"], blank(B, L, V), 1, seed=0, record=True)
+    assert torch.equal(once.score("entropy")[0], trace.score("entropy")[0])
+    with pytest.raises(InputError, match=r"^no score 'doubt': recorded are entropy, margin, confidence_change, p, u, r$"):
+        once.score("doubt")
+    with pytest.raises(InputError, match=r"^no step was recorded: sample with record=True$"):
         refine(Random(), OneWay(), blank(B, L, V), 2, seed=0).score("p")
 
 
