@@ -141,6 +141,11 @@ def test_choose_by_name():
     assert [entry.name for entry in choose(["one-way", "DDPD"])] == ["one-way", "DDPD"]
     assert choose() == list(entries().values())
     assert choose([]) == []
+    close = "learned hide ratio or learned hide budget or learned hide mismatch"
+    for name, meant in (("learned hide", close), ("#", " or ".join(entries()))):  # what is near to nothing: all of them
+        with pytest.raises(InputError) as told:
+            choose([name])
+        assert str(told.value) == f"no rule {name!r}: choose {meant}"
     with pytest.raises(InputError, match="no rule 'one way': choose one-way"):
         choose(["DDPD", "one way"])
 

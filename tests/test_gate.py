@@ -82,6 +82,15 @@ def test_the_learned_head_is_two_linear_maps_with_a_silu_between():
     assert AttentiveHead(2).read.weight.shape == (64, 8) and AttentiveHead(2).block.heads == 4
 
 
+@pytest.mark.parametrize("make", [LearnedHead, AttentiveHead])
+def test_a_head_without_hidden_states_sees_the_rest(make):
+    f, head = features(B=2, L=3, D=4), make(hidden=0)
+    other = replace(f, hidden=f.hidden + 1)
+    assert head(f).shape == (2, 3) and torch.equal(head(f), head(other))
+    assert not torch.allclose(head(f), head(replace(f, signals=f.signals + 1)))
+    assert torch.equal(f.joined(0), torch.cat([f.signals, torch.stack([f.position, f.time, f.prior], -1)], -1))
+
+
 def test_in_the_attentive_head_tokens_see_each_other_and_in_the_learned_one_they_do_not():
     """One token's features are changed: the others' u moves by attention alone. Permuted tokens give permuted u."""
     f, other = features(B=1, L=6, D=4), None

@@ -12,9 +12,10 @@ RESULT = json.loads((ROOT / mutation.RESULT).read_text("utf8"))
 
 
 def test_the_share_by_hand():
-    assert mutation.part(10, 10, 8) == "80.0 %"
-    assert mutation.part(20, 10, 8) == "80.0 % (of a sample; 95 % interval 49.0 to 94.3 %)"  # Wilson's
-    assert mutation.part(50, 20, 20) == "100.0 % (of a sample; 95 % interval 83.9 to 100.0 %)"
+    assert mutation.part(10, 10, 8) == "Of 10 changes 8 were noticed, 80.0 %"
+    assert mutation.part(1000, 10, 8).startswith("Of 1,000 changes a random sample of 10 was tried")
+    for tried, noticed, interval in ((10, 8, "49.0 to 94.3 %"), (20, 20, "83.9 to 100.0 %")):  # Wilson's
+        assert mutation.part(1000, tried, noticed).endswith(f"the 95 % interval of the share is {interval}")
 
 
 def test_the_table_has_a_line_for_each_module_and_one_for_all_rules():

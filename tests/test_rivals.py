@@ -17,13 +17,16 @@ from ardm.method.rules import (
     InformedCorrector,
     MaskPredict,
     MostConfidentFirst,
+    Overwrite,
     PathPlanning,
+    RandomGate,
     ReMDM,
     Saber,
     Settled,
     TokenToMask,
     TokenToToken,
     Tolerator,
+    UniformRefinement,
     WideInNarrowOut,
 )
 from ardm.method.schedule import Schedule
@@ -242,3 +245,53 @@ def test_tolerator_takes_out_less_and_less_once_all_is_written():
         assert abs(share - p) <= 4 * (p * (1 - p) / (6 * count)) ** 0.5, t
     first = rule(step(torch.full((1, 4), V), 5, 8), rng())
     assert places(first.write) == [0, 1, 2, 3]
+
+
+GATE = OverwriteGate(LinearHead()).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: AcceptAndHide(-0.1), "gamma=-0.1: a bound in nats, at least 0"),
+        (lambda: EntropyBounded(-0.1), "gamma=-0.1: a bound in nats, at least 0"),
+        (lambda: PathPlanning(-0.1), "eta=-0.1: it is at least 0"),
+        (lambda: InformedCorrector(-1), "k=-1, noise=1.0: both are at least 0"),
+        (lambda: InformedCorrector(1, noise=-0.1), "k=1, noise=-0.1: both are at least 0"),
+        (lambda: RandomGate(-1), "k=-1: a number of tokens is at least 0"),
+        (lambda: DDPD(GATE, 0), "k=0: it is at least 1"),
+        (lambda: Saber(0), "n=0: it is at least 1"),
+        (lambda: TokenToToken(-0.1), "threshold=-0.1: it is a probability in [0, 1)"),
+        (lambda: TokenToToken(1.0), "threshold=1.0: it is a probability in [0, 1)"),
+        (lambda: TokenToMask("odd"), "by='odd': choose low_prob or logit_diff"),
+        (lambda: TokenToMask(share=1.1), "share=1.1: it is a share in (0, 1]"),
+        (lambda: ConfidenceThreshold(1.1), "threshold=1.1: it is a share in (0, 1]"),
+        (lambda: Settled(threshold=1.1), "threshold=1.1: it is a share in (0, 1]"),
+        (lambda: Settled(moved=0), "moved=0: nats, above 0"),
+        (lambda: ReMDM("odd"), "how='odd': choose cap or rescale"),
+        (lambda: ReMDM(eta=0.0), "eta=0.0: it is a share in (0, 1]"),
+        (lambda: Tolerator(1.1), "share=1.1: it is a share in (0, 1]"),
+        (lambda: WideInNarrowOut(write_above=1.1), "write_above=1.1: it is a share in (0, 1]"),
+        (lambda: WideInNarrowOut(hide_below=0.0), "hide_below=0.0: it is a share in (0, 1]"),
+        (lambda: WideInNarrowOut(most=0.0), "most=0.0: it is a share in (0, 1]"),
+        (lambda: UniformRefinement(1.1), "rate=1.1: it is a share in (0, 1]"),
+        (lambda: MostConfidentFirst("odd"), "by='odd': choose max_prob or margin"),
+        (lambda: Overwrite(GATE, accept="odd"), "accept='odd': choose always or better"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_word_for_word(make, said):
+    with pytest.raises(InputError) as told:
+        make()
+    assert str(told.value) == said
+
+
+def test_the_least_and_the_most_that_a_setting_can_be():
+    s = seen([0, 1, V], [SURE, TIE, DOUBT], 2, 8)
+    nothing_to_revise = (RandomGate(0), InformedCorrector(0), InformedCorrector(0, noise=0.0))
+    for rule in nothing_to_revise:
+        action = rule(s, rng())
+        assert not action.remask.any() and not (action.write & ~s.is_mask).any()
+    assert places(DDPD(GATE, 1)(seen([0, 1], [SURE, TIE], 2, 8), rng()).remask) in ([0], [1])
+    assert places(Saber(1)(s, rng()).write) == [2]
+    assert Tolerator(1.0).share == UniformRefinement(1.0).rate == ReMDM(eta=1.0).eta == 1.0
+    assert places(TokenToToken(0.0)(replace(s, proposal=torch.tensor([[1, 0, 0]])), rng()).write & ~s.is_mask) == [0, 1]

@@ -11,6 +11,7 @@ from ardm.method.belief import Table
 from ardm.method.gate import LinearHead, OverwriteGate
 from ardm.method.prior import prior_logit
 from ardm.method.rules import (
+    DDPD,
     FixedSchedule,
     HideThenRefill,
     InformedCorrector,
@@ -98,6 +99,30 @@ def test_in_place_overwrites_the_suspects_that_the_other_hides():
     assert torch.equal(here.scores["p"], hiding.scores["p"])
     last = InPlace(**settings)(replace(s, t=8), rng())
     assert (places(last.write), places(last.remask)) == ([1, 2, 3], [])
+
+
+@pytest.mark.parametrize("t", [3, 8])
+def test_what_rules_report_of_a_step(t):
+    """p, u and r of a gate; p of the others that have one. The last step is reported as any other."""
+    s = step([[0, V, 1, 2]], t, 8)
+    gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=1.0)).eval()
+    u, r = torch.tensor(1.0).sigmoid(), prior_logit(4, t, 8).sigmoid()
+    seen = {"p": 1 - (1 - u) * (1 - r), "u": u.expand(4), "r": r}
+    wrong = torch.tensor([1.0, 0, 0, 0])  # of the words 0, 1 and 2 the oracle calls 0 wrong
+    for rule, scores in (
+        (Overwrite(gate), seen),
+        (HideThenRefill(gate), seen),
+        (HideThenRefill(gate, finish=False), seen),
+        (Shuffled(Overwrite(gate)), seen),
+        (DDPD(gate), seen),
+        (UniformRefinement(0.25), {"p": torch.full((4,), 0.25)}),
+        (FixedSchedule(), {"p": r, "r": r}),
+        (OracleGate(lambda x: x == 0), {"p": wrong}),
+        (OracleGate(lambda x: x == 0, in_place=True), {"p": wrong}),
+    ):
+        found = rule(s, rng()).scores
+        assert found.keys() == scores.keys()
+        assert all(torch.allclose(found[name][0], scores[name]) for name in scores)
 
 
 def test_no_rule_touches_what_is_fixed():

@@ -242,7 +242,7 @@ def test_a_text_alone_is_the_same_text_in_any_batch(rule, start):
         same_row(whole, k, alone)
 
 
-@pytest.mark.parametrize("law", [agreement(10), parity(8), dyck(8)], ids=str)
+@pytest.mark.parametrize("law", [agreement(10), parity(8), dyck(8)], ids=lambda law: law.name)
 @pytest.mark.parametrize("draw", [Draw(), Draw(0.7, top_k=3), Draw(0.0), Draw(top_p=0.9)], ids=str)
 def test_with_an_exact_denoiser_too_and_when_some_finish_early(law, draw):
     x, denoiser = blank(8, law.length, law.vocab_size), Oracle(law)

@@ -205,6 +205,7 @@ def test_advanced_signals_at_the_edges():
     assert confidence_change(forbidden, forbidden, torch.tensor(1)).item() == 0  # forbidden both times
     assert placed_margin(torch.zeros(2, 1), torch.tensor([0, 1])).tolist() == [math.inf, 0.0]  # V = 1: no rival, and a mask
     assert top_mass(torch.zeros(2, 1)).tolist() == [1.0, 1.0]
+    assert divergence(torch.zeros(2, 1), None).tolist() == confidence_change(torch.zeros(2, 1), None).tolist() == [0, 0]
     assert placed_margin(torch.zeros(4), torch.tensor(2)).item() == 0
     assert top_mass(torch.zeros(4), 3).item() == pytest.approx(0.75)
     with pytest.raises(InputError, match="k=0"):

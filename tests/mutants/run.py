@@ -33,7 +33,9 @@ LEAST = 0.85
 """The share of changes that has to be noticed."""
 
 NOTICED = ("killed", "timeout", "segfault")
-UNTRIED = ("not checked", "check was interrupted by user")
+UNTRIED = (None, 2, 255)
+"""How a mutant ends that was not tried: not yet, interrupted, or pytest did not find a test; mutmut takes that for a timeout."""
+
 CASES = 20
 """Of a test with more cases so many are taken, evenly spread."""
 
@@ -109,12 +111,19 @@ def say_lines() -> None:
             print(line, flush=True)
 
     def say_count(data: dict[str, SourceFileMutationData], **_: object) -> None:
-        counts = Counter(status_by_exit_code[code] for one in data.values() for code in one.exit_code_by_key.values())
-        tried, noticed = sum(counts.values()) - counts["not checked"], sum(counts[status] for status in NOTICED)
-        say_once(tried // 25, f"{tried} of {sum(counts.values())} changes tried, {noticed} noticed")
+        counts = Counter(outcome_of(code) for one in data.values() for code in one.exit_code_by_key.values())
+        tried = counts["noticed"] + counts["missed"]
+        say_once(tried // 25, f"{tried} of {sum(counts.values())} changes tried, {counts['noticed']} noticed")
 
     tool.print_status = lambda text, **_: say_once(text, text)
     tool.print_stats = say_count
+
+
+def outcome_of(code: int | None) -> str:
+    """What became of a mutant: untried, noticed or missed."""
+    if code in UNTRIED:
+        return "untried"
+    return "noticed" if status_by_exit_code[code] in NOTICED else "missed"
 
 
 def found() -> Found:
@@ -131,12 +140,8 @@ def in_turn(data: Found, most: int | None, again: bool) -> list[str]:
     for path, one in data.items():
         names = sorted(one.exit_code_by_key)
         random.Random(f"0 {path.as_posix()}").shuffle(names)
-        turn += [
-            ((place + 0.5) / len(names), name, status_by_exit_code[one.exit_code_by_key[name]])
-            for place, name in enumerate(names)
-        ]
-    wanted = [name for _, name, status in sorted(turn) if (status in UNTRIED) != again and status not in NOTICED]
-    return wanted[:most]
+        turn += [((place + 0.5) / len(names), name, outcome_of(one.exit_code_by_key[name])) for place, name in enumerate(names)]
+    return [name for _, name, outcome in sorted(turn) if outcome == ("missed" if again else "untried")][:most]
 
 
 def changed(name: str, path: Path) -> dict[str, str]:
@@ -152,17 +157,14 @@ def result(data: Found, known: dict) -> dict:
     why = {(one["where"], one["was"], one["now"]): one["why"] for one in known.get("unnoticed", ())}
     modules, unnoticed = {}, []
     for path, one in data.items():
-        statuses = {name: status_by_exit_code[code] for name, code in one.exit_code_by_key.items()}
-        tried = [name for name, status in statuses.items() if status not in UNTRIED]
-        missed = [name for name in tried if statuses[name] not in NOTICED]
-        modules[module(path)] = {"changes": len(statuses), "tried": len(tried), "noticed": len(tried) - len(missed)}
-        unnoticed += [changed(name, path) for name in missed]
+        outcomes = {name: outcome_of(code) for name, code in one.exit_code_by_key.items()}
+        counts = Counter(outcomes.values())
+        tried = counts["noticed"] + counts["missed"]
+        modules[module(path)] = {"changes": len(outcomes), "tried": tried, "noticed": counts["noticed"]}
+        unnoticed += [changed(name, path) for name, outcome in outcomes.items() if outcome == "missed"]
     for one in unnoticed:
         one["why"] = why.get(tuple(one.values()), "")
-    from ardm.base.provenance import (
-        commit,
-        provenance,
-    )  # not earlier: what is imported before the run would not be changed by it
+    from ardm.base.provenance import commit, provenance  # not earlier: what is imported before a run is not changed in it
 
     made = {**provenance(), "commit": commit(Path.cwd()), "mutmut": __version__, "date": date.today().isoformat()}
     return {"made": made, "modules": modules, "unnoticed": unnoticed}
