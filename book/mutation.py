@@ -15,27 +15,30 @@ def told(path: Path) -> dict[str, str]:
     """Numbers and tables for the page."""
     result = json.loads(path.read_text("utf8"))
     modules, made = result["modules"], result["made"]
-    changes, tried, noticed = (sum(one[count] for one in modules.values()) for count in ("changes", "tried", "noticed"))
+    tried, noticed = (sum(one[count] for one in modules.values()) for count in ("tried", "noticed"))
     return {
-        "changes": f"{changes:,}",
         "tried": f"{tried:,}",
         "noticed": f"{noticed:,}",
-        "part": part(changes, tried, noticed),
-        "made": f"mutmut {made['mutmut']}, commit `{made['commit']}`, {made['date']}",
+        "share": f"{100 * noticed / tried:.1f} %",
+        "first": first(**result["first"]),
+        "made": f"mutmut {made['mutmut']}, commit {made['commit']}, {made['date']}",
         "modules": by_module(modules),
         "unnoticed": not_noticed(result["unnoticed"]),
     }
 
 
-def part(changes: int, tried: int, noticed: int) -> str:
-    """The share that was noticed; of a sample with its 95 % interval (Wilson)."""
+def first(changes: int, tried: int, noticed: int) -> str:
+    """How many were noticed at the first try; of a sample with the 95 % interval of the share (Wilson)."""
     share = noticed / tried
     if tried == changes:
-        return f"{share:.1%}".replace("%", " %")
+        return f"All {changes:,} changes were tried; {noticed:,} were noticed, {100 * share:.1f} %"
     z = 1.959964
-    middle, half = (share + z * z / (2 * tried)), z * sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried))
+    middle, half = share + z * z / (2 * tried), z * sqrt(share * (1 - share) / tried + z * z / (4 * tried * tried))
     low, high = ((middle + sign * half) / (1 + z * z / tried) for sign in (-1, 1))
-    return f"{100 * share:.1f} % (of a sample; 95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    sample = (
+        f"Of {changes:,} changes a random sample of {tried:,} was tried, of each module its share; {noticed:,} were noticed"
+    )
+    return f"{sample}, {100 * share:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
 
 def by_module(modules: dict[str, dict[str, int]]) -> str:

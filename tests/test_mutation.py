@@ -12,10 +12,10 @@ RESULT = json.loads((ROOT / mutation.RESULT).read_text("utf8"))
 
 
 def test_the_share_by_hand():
-    assert mutation.part(10, 10, 8) == "Of 10 changes 8 were noticed, 80.0 %"
-    assert mutation.part(1000, 10, 8).startswith("Of 1,000 changes a random sample of 10 was tried")
+    assert mutation.first(10, 10, 8) == "All 10 changes were tried; 8 were noticed, 80.0 %"
+    assert mutation.first(1000, 10, 8).startswith("Of 1,000 changes a random sample of 10 was tried")
     for tried, noticed, interval in ((10, 8, "49.0 to 94.3 %"), (20, 20, "83.9 to 100.0 %")):  # Wilson's
-        assert mutation.part(1000, tried, noticed).endswith(f"the 95 % interval of the share is {interval}")
+        assert mutation.first(1000, tried, noticed).endswith(f"(95 % interval {interval})")
 
 
 def test_the_table_has_a_line_for_each_module_and_one_for_all_rules():

@@ -227,6 +227,15 @@ def test_saber_compares_with_what_was_written():
     assert not Saber()(full, rng()).remask.any()  # nothing is taken back when nothing is written
 
 
+def test_saber_of_one_written_token():
+    """It alone is the average, .9, above which no mask is; a token whose confidence has not moved stays."""
+    s = seen([V, V, 0], [TIE, TIE, TIE], 3, 8, proposal=[0] * 3, written=[1, 1, 0.9])
+    action = Saber(1)(s, rng())
+    assert (places(action.write), places(action.remask)) == ([0], [2])
+    still = replace(s, log_q_written=s.now.log_prob(s.x.clamp(max=V - 1)) * (s.x < V))
+    assert not Saber(1)(still, rng()).remask.any()
+
+
 def test_accept_and_hide_by_hand():
     """Entropies as above: sure .168, tie .791, doubt 1.332. The last token is fixed."""
     s = seen([V, V, 0, 0, 0], [SURE, DOUBT, TIE, SURE, SURE], 3, 8)
@@ -295,3 +304,25 @@ def test_the_least_and_the_most_that_a_setting_can_be():
     assert places(Saber(1)(s, rng()).write) == [2]
     assert Tolerator(1.0).share == UniformRefinement(1.0).rate == ReMDM(eta=1.0).eta == 1.0
     assert places(TokenToToken(0.0)(replace(s, proposal=torch.tensor([[1, 0, 0]])), rng()).write & ~s.is_mask) == [0, 1]
+
+
+def test_what_lies_on_a_threshold_is_not_beyond_it():
+    """One half is a float of its own, so that equal is equal: four words of 1/2, 1/4, 1/8 and 1/8."""
+    half = [0.5, 0.25, 0.125, 0.125]
+    masks = seen([V, V], [SURE, half], 2, 8, before=[SURE, half], proposal=[0, 0])
+    assert places(ConfidenceThreshold(0.5)(masks, rng()).write) == [0]
+    assert places(Settled(0.5, 1.0)(masks, rng()).write) == [0]
+    assert places(WideInNarrowOut(write_above=0.5)(masks, rng()).write) == [0]
+    moved = seen([V, V], [SURE, SURE], 2, 8, before=[SURE, half])
+    now, then = moved.now.log_q, moved.before.log_q
+    kl = (now.exp() * (now - then)).sum(-1)[0, 1].item()
+    assert places(Settled(0.9, kl)(moved, rng()).write) == [0]
+    text = seen([0, V, V, V], [half, SURE, SURE, SURE], 2, 8, proposal=[0] * 4, before=[SURE] * 4, written=[0.5, 1, 1, 1])
+    assert not WideInNarrowOut(hide_below=0.5)(text, rng()).remask.any()
+    assert not TokenToMask(threshold=0.5, share=1.0)(text, rng()).remask.any()
+    fell = (text.before.log_prob(text.x).exp() - text.now.log_prob(text.x).exp())[0, 0].item()
+    assert not TokenToMask("logit_diff", threshold=fell, share=1.0)(text, rng()).remask.any()
+    assert places(TokenToMask("logit_diff", threshold=fell - 1e-3, share=1.0)(text, rng()).remask) == [0]
+    assert not (TokenToToken(0.5)(replace(text, proposal=1 - text.x.clamp(max=1)), rng()).write & ~text.is_mask).any()
+    written_at_half = seen([0, V, V], [SURE, half, half], 2, 8, proposal=[0] * 3, written=[0.5, 1, 1])
+    assert places(Saber(1)(written_at_half, rng()).write) == [1]

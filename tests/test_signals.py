@@ -138,7 +138,8 @@ def test_the_standardiser_stays_on_the_cpu_in_float64_whatever_its_gate_does():
     standard = Standardiser()
     standard(torch.tensor([1.0, 3.0]))
     for moved in (standard.to("meta"), standard.half()):
-        assert moved.mean.device.type == "cpu" and moved.mean.dtype == torch.float64
+        for moment in (moved.count, moved.mean, moved.spread):
+            assert moment.device.type == "cpu" and moment.dtype == torch.float64
         assert moved.eval()(torch.tensor(4.0)).item() == 2.0
 
 

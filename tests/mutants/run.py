@@ -166,8 +166,9 @@ def result(data: Found, known: dict) -> dict:
         one["why"] = why.get(tuple(one.values()), "")
     from ardm.base.provenance import commit, provenance  # not earlier: what is imported before a run is not changed in it
 
+    first = {count: sum(one[count] for one in modules.values()) for count in ("changes", "tried", "noticed")}
     made = {**provenance(), "commit": commit(Path.cwd()), "mutmut": __version__, "date": date.today().isoformat()}
-    return {"made": made, "modules": modules, "unnoticed": unnoticed}
+    return {"made": made, "first": first, "modules": modules, "unnoticed": unnoticed}
 
 
 def say(outcome: dict) -> float:
@@ -205,9 +206,12 @@ def main() -> None:
             place = {name: i for i, name in enumerate(turn)}
             tool.estimated_worst_case_time = place.__getitem__  # by which mutmut sorts what it tries
             tool._run(turn, given.jobs)
-    outcome = result(found(), json.loads(RESULT.read_text("utf8")) if RESULT.is_file() else {})
+    known = json.loads(RESULT.read_text("utf8")) if RESULT.is_file() else {}
+    outcome = result(found(), known)
     share = say(outcome)
     if given.record:
+        if given.again:  # tests that were written for what was missed notice it now, and say nothing of the changes not tried
+            outcome["first"] = known["first"]
         RESULT.write_text(json.dumps(outcome, indent=1, ensure_ascii=False) + "\n", "utf8")
     if share < LEAST:
         raise SystemExit(1)
