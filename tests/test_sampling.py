@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from no_float64 import without_float64
 
 from ardm.base.errors import InputError
 from ardm.base.streams import Chance
@@ -306,6 +307,12 @@ def test_rows_may_have_numbers_of_their_own():
     refine(Random(), OneWay(), x[:1], 1, seed=3, first_row=2**32)
     with pytest.raises(InputError, match=r"^first_row=4294967297: it is at most 4294967296$"):
         refine(Random(), OneWay(), x[:1], 1, seed=3, first_row=2**32 + 1)
+
+
+def test_numbers_of_rows_go_where_the_texts_are():
+    with without_float64() as device:
+        flat, x = Flat(torch.zeros(L, V, device=device)), blank(2, L, V, device)
+        assert refine(flat, OneWay(), x, 3, seed=1, first_row=torch.tensor([7, 2])).x.device == device
 
 
 def test_a_step_alone_asks_whether_there_is_a_distribution():
