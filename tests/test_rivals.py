@@ -31,6 +31,8 @@ from ardm.method.rules import (
 )
 from ardm.method.schedule import Schedule
 
+GATE = OverwriteGate(LinearHead()).eval()
+
 
 def test_most_confident_first_by_hand():
     x, q = [V, V, 0, V, V], [DOUBT, TIE, SURE, SURE, TIE]  # 4 masks, 2 steps left: 2 now
@@ -236,6 +238,54 @@ def test_saber_of_one_written_token():
     assert not Saber(1)(still, rng()).remask.any()
 
 
+def test_saber_takes_back_half_of_n():
+    """Three masks are written, so that up to two tokens that fell are hidden; an eighth of three would be one."""
+    s = seen([V, V, V, 0, 0, 0], [SURE] * 3 + [TIE, DOUBT, DOUBT], 3, 8, proposal=[0] * 6, written=[1, 1, 1, 0.9, 0.9, 0.8])
+    assert places(Saber(3)(s, rng()).remask) == [4, 5]  # fallen by log(.9/.4) and log(.8/.4); log(.9/.5) is less
+
+
+def test_the_loop_of_remdm_hides_between_its_two_times():
+    rule = ReMDM(loop=True, eta=0.1)
+    assert [rule.remask_prob(time, 0.9, 0.9) for time in (0.5500001, 0.55, 0.3, 0.05)] == [0, 0.1, 0.1, 0]
+
+
+def test_two_texts_are_judged_each_by_itself():
+    """Of different lengths of masks and confidences: what a rule does with both is what it does with each."""
+    one = seen([V, V, V, V, 0, 0, 0, 1], [SURE, TIE, DOUBT, SURE, SURE, TIE, DOUBT, DOUBT], 3, 8, proposal=[0] * 8)
+    one = replace(
+        one, log_q_written=torch.tensor([[1, 1, 1, 1, 0.9, 0.9, 0.9, 0.3]]).log(), before=Table(one.now.log_q.flip(1))
+    )
+    two = seen([V, 0, 1, 0, 1, 0, 0, V], [TIE, DOUBT, SURE, SURE, DOUBT, TIE, SURE, SURE], 3, 8, proposal=[0] * 8)
+    two = replace(
+        two, log_q_written=torch.tensor([[1, 0.5, 0.9, 0.9, 0.2, 0.9, 0.9, 1]]).log(), before=Table(two.now.log_q.flip(1))
+    )
+    names = ("x", "proposal", "log_q_written", "hidden", "is_mask", "is_fixed", "overwrites")
+    both = replace(
+        one,
+        **{name: torch.cat([getattr(one, name), getattr(two, name)]) for name in names},
+        now=Table(torch.cat([one.now.log_q, two.now.log_q])),
+        before=Table(torch.cat([one.before.log_q, two.before.log_q])),
+    )
+    for rule in (
+        AcceptAndHide(1.0),
+        ConfidenceThreshold(0.4),
+        DDPD(GATE, 2),
+        EntropyBounded(1.0),
+        MaskPredict(),
+        MostConfidentFirst("margin"),
+        PathPlanning(),
+        Saber(1),
+        Settled(0.4, 1.0),
+        TokenToMask(schedule=Schedule("left")),
+        WideInNarrowOut(0.45, 0.9),
+    ):
+        together = rule(both, rng(2))
+        for k, alone in enumerate((one, two)):
+            action = rule(alone, rng())
+            for name in ("write", "remask"):
+                assert torch.equal(getattr(together, name)[k], getattr(action, name)[0]), (rule, name, k)
+
+
 def test_accept_and_hide_by_hand():
     """Entropies as above: sure .168, tie .791, doubt 1.332. The last token is fixed."""
     s = seen([V, V, 0, 0, 0], [SURE, DOUBT, TIE, SURE, SURE], 3, 8)
@@ -254,9 +304,6 @@ def test_tolerator_takes_out_less_and_less_once_all_is_written():
         assert abs(share - p) <= 4 * (p * (1 - p) / (6 * count)) ** 0.5, t
     first = rule(step(torch.full((1, 4), V), 5, 8), rng())
     assert places(first.write) == [0, 1, 2, 3]
-
-
-GATE = OverwriteGate(LinearHead()).eval()
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,8 @@ def test_the_acceptance_test_writes_only_what_is_likelier():
     gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=50.0), combine="gate_only").eval()
     assert Overwrite(gate)(s, rng()).write.tolist() == [[True] * 4]
     assert Overwrite(gate, accept="better")(s, rng()).write.tolist() == [[True, True, False, False]]
+    few = Overwrite(gate, Selection("threshold", 0.5, budget=1), accept="better")
+    assert places(few(s, rng()).write) == [0]  # of what was selected
     with pytest.raises(InputError, match="accept='maybe'"):
         Overwrite(gate, accept="maybe")
 

@@ -321,6 +321,20 @@ def test_a_step_alone_asks_whether_there_is_a_distribution():
         observe(Flat(torch.full((L, V), torch.nan)), blank(2, L, V), t=1, T=2, uniform=uniform)
 
 
+def test_what_is_finished_moves_no_more():
+    """A denoiser that grows surer with time: the text that rests is left with no change in confidence."""
+
+    class Cooling:
+        def __call__(self, x, time):
+            logits = torch.arange(float(V)).expand(*x.shape, V) * (2 - time)
+            return Prediction(logits, logits[..., :D])
+
+    draft = torch.tensor([[V - 1] * L, [0] * L])
+    trace = refine(Cooling(), UntilQuiet(), draft, 4, seed=1, patience=2, record=True)
+    change = trace.score("confidence_change")
+    assert trace.calls[0] == 2 and (change[1, 0] > 0).all() and (change[2:, 0] == 0).all()
+
+
 def test_a_score_that_is_reported_late_is_0_for_what_was_finished_before():
     class Late:
         """Row 0 rests at once, and only from step 2 on is there something to report."""
@@ -339,7 +353,7 @@ def test_a_score_that_is_reported_late_is_0_for_what_was_finished_before():
 def test_bad_starts_are_refused():
     with pytest.raises(InputError, match="steps=0"):
         refine(Random(), OneWay(), blank(B, L, V), 0, seed=0)
-    with pytest.raises(InputError, match="id 7"):
+    with pytest.raises(InputError, match=r"^x holds id 7: "):
         refine(Flat(torch.zeros(L, V)), OneWay(), blank(B, L, V + 1), 1, seed=0)
     said = "^a fixed position holds a mask: it could never be written; leave it open or give its token$"
     with pytest.raises(InputError, match=said):
