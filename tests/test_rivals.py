@@ -244,6 +244,11 @@ def test_saber_takes_back_half_of_n():
     assert places(Saber(3)(s, rng()).remask) == [4, 5]  # fallen by log(.9/.4) and log(.8/.4); log(.9/.5) is less
 
 
+def test_saber_takes_back_an_eighth_of_what_it_writes_rounded_up():
+    s = seen([V, V, V, 0, 0], [SURE] * 3 + [DOUBT, DOUBT], 3, 8, proposal=[0] * 5, written=[1, 1, 1, 0.9, 0.8])
+    assert places(Saber(1)(s, rng()).remask) == [3]  # three eighths are one
+
+
 def test_the_loop_of_remdm_hides_between_its_two_times():
     rule = ReMDM(loop=True, eta=0.1)
     assert [rule.remask_prob(time, 0.9, 0.9) for time in (0.5500001, 0.55, 0.3, 0.05)] == [0, 0.1, 0.1, 0]

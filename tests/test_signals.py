@@ -129,6 +129,12 @@ def test_a_constant_first_batch_does_not_blow_up_the_next():
     assert standard(torch.tensor(0.1)).item() == pytest.approx(0.1)
 
 
+def test_a_small_spread_is_a_scale_as_well():
+    standard = Standardiser()
+    standard(torch.tensor([0.0, 0.1], dtype=torch.float64))
+    assert standard.scaled(torch.tensor([0.0, 0.1], dtype=torch.float64)).tolist() == pytest.approx([-1, 1])
+
+
 def test_standardiser_leaves_out_infinities_and_what_it_is_told_to():
     standard = Standardiser()
     standard(torch.tensor([1.0, torch.inf, 3.0, 50.0]), torch.tensor([True, True, True, False]))
@@ -211,6 +217,7 @@ def test_advanced_signals_at_the_edges():
     assert divergence(torch.zeros(2, 1), None).tolist() == confidence_change(torch.zeros(2, 1), None).tolist() == [0, 0]
     assert placed_margin(torch.zeros(4), torch.tensor(2)).item() == 0
     assert top_mass(torch.zeros(4), 3).item() == pytest.approx(0.75)
+    assert top_mass(torch.zeros(10)).item() == pytest.approx(0.5)  # five words
     with pytest.raises(InputError, match="k=0"):
         top_mass(torch.zeros(3), 0)
 
