@@ -201,6 +201,11 @@ def test_a_name_that_no_file_offers_is_no_attribute():
         from ardm.method.rules import HideThenRefil  # noqa: F401
 
 
+def test_what_the_package_offers_is_there():
+    assert {"choose", "entries", "HideThenRefill"} < set(rules.__all__)
+    assert all(hasattr(rules, name) for name in rules.__all__)
+
+
 def test_what_is_missing_is_said_with_its_name():
     with pytest.raises(AttributeError, match=r"^ardm\.method\.rules has no 'HideThenRefil'$"):
         rules.HideThenRefil  # noqa: B018

@@ -103,6 +103,14 @@ def test_remdm_by_confidence_shares_sigma_out_by_hand():
     assert torch.allclose(hidden, torch.tensor([0.6 * weight[0], 0.6 * weight[1], 0.0]), atol=0.012)
 
 
+def test_remdm_by_confidence_writes_as_if_nothing_were_hidden():
+    """At t = 4 of 10 a share .3 is visible and .4 has to be: of the others (.4 - .3) / (1 - .3), whatever sigma is."""
+    x = torch.full((4000, 20), V)
+    x[:, :6] = 0
+    write = ReMDM("cap", 0.9, by_confidence=True)(step(x, 4, 10), rng(4000)).write[:, 6:].float().mean().item()
+    assert write == pytest.approx(1 / 7, abs=0.006)  # 4 standard errors
+
+
 def test_remdm_loop_writes_nine_tenths_then_stands_still_then_finishes():
     rule = ReMDM("cap", 0.1, loop=True)
     assert [round(rule.kept(time), 4) for time in (1.0, 0.775, 0.55, 0.3, 0.05, 0.025, 0.0)] == [
@@ -215,6 +223,14 @@ def test_wino_writes_widely_and_hides_fewer_than_it_writes():
     assert (places(action.write), places(action.remask)) == ([0], [])  # one is written, so none is hidden
     many = seen([V] * 40, [SURE] * 40, 1, 8, proposal=[0] * 40)
     assert WideInNarrowOut()(many, rng()).write.sum() == 20
+
+
+def test_wino_counts_the_masks_of_each_text():
+    one = seen([V] * 10, [SURE] * 10, 1, 8, proposal=[0] * 10)
+    fields = ("x", "proposal", "log_q_written", "hidden", "is_mask", "is_fixed", "overwrites")
+    pair = {name: getattr(one, name).repeat(2, *[1] * (getattr(one, name).dim() - 1)) for name in fields}
+    two = replace(one, **pair, now=Table(one.now.log_q.repeat(2, 1, 1)))
+    assert WideInNarrowOut()(two, rng(2)).write.sum(-1).tolist() == [7, 7]  # .7 of ten
 
 
 def test_saber_compares_with_what_was_written():

@@ -207,6 +207,11 @@ def test_advanced_signals_by_hand():
     assert divergence(one, one).item() == 0 == divergence(one, None).item()
 
 
+def test_of_one_word_nothing_moves_before_the_second_step():
+    only = torch.zeros(2, 1)
+    assert divergence(only, None).tolist() == confidence_change(only, None).tolist() == [0, 0]
+
+
 def test_advanced_signals_at_the_edges():
     forbidden = torch.tensor([0.0, -torch.inf, -torch.inf])
     assert placed_margin(forbidden, torch.tensor(0)).item() == math.inf  # no rival
@@ -214,7 +219,6 @@ def test_advanced_signals_at_the_edges():
     assert confidence_change(forbidden, forbidden, torch.tensor(1)).item() == 0  # forbidden both times
     assert placed_margin(torch.zeros(2, 1), torch.tensor([0, 1])).tolist() == [math.inf, 0.0]  # V = 1: no rival, and a mask
     assert top_mass(torch.zeros(2, 1)).tolist() == [1.0, 1.0]
-    assert divergence(torch.zeros(2, 1), None).tolist() == confidence_change(torch.zeros(2, 1), None).tolist() == [0, 0]
     assert placed_margin(torch.zeros(4), torch.tensor(2)).item() == 0
     assert top_mass(torch.zeros(4), 3).item() == pytest.approx(0.75)
     assert top_mass(torch.zeros(10)).item() == pytest.approx(0.5)  # five words
