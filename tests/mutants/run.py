@@ -4,6 +4,8 @@
 was found is kept in ``mutants/``, so a run that was stopped goes on where it was. Three things differ from mutmut as it comes:
 functions under decorators that only wrap are changed too, a change is met by the tests that are about its module (of those the ones
 that reach the function, the fastest first), and changes are taken in a random order with a fixed seed, so that a part is a sample.
+
+mutmut asks a test once which functions it reaches. Where an existing test was changed to reach others, remove ``mutants/``.
 """
 
 from __future__ import annotations
