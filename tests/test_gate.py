@@ -10,7 +10,7 @@ from ardm.base.errors import InputError
 from ardm.method.belief import Table
 from ardm.method.gate import COMBINE, DOCUMENT, SIGNALS, AttentiveHead, Features, LearnedHead, LinearHead, OverwriteGate
 from ardm.method.prior import PositionalPrior, prior_logit
-from ardm.method.signals import entropy, margin
+from ardm.method.signals import confidence_change, divergence, entropy, log_prob_of, margin, placed_margin, top_mass
 from ardm.method.types import Step
 
 GRID = torch.linspace(-8, 8, 33, dtype=torch.float64)
@@ -216,6 +216,24 @@ def test_every_signal_can_be_read_and_each_is_itself():
     assert tuple(OverwriteGate(LinearHead()).standard) == DOCUMENT == ("entropy", "margin", "confidence_change")
     with pytest.raises(InputError, match="'doubt'"):
         OverwriteGate(LinearHead(), signals=("doubt",))
+
+
+def test_each_signal_is_what_its_name_says():
+    s = step()
+    q, before, x = s.log_q, s.log_q_before, s.x
+    expected = {
+        "entropy": entropy(q),
+        "margin": margin(q),
+        "confidence_change": confidence_change(q, before),
+        "placed_log_prob": log_prob_of(q, x),
+        "placed_margin": placed_margin(q, x),
+        "placed_change": confidence_change(q, before, x),
+        "top_mass": top_mass(q),
+        "divergence": divergence(q, before),
+    }
+    assert SIGNALS.keys() == expected.keys()
+    for name, values in expected.items():
+        assert torch.allclose(SIGNALS[name](s), values, atol=1e-6), name
 
 
 def test_signals_are_cut_at_thirty_nats():
