@@ -321,6 +321,18 @@ def test_a_step_alone_asks_whether_there_is_a_distribution():
         observe(Flat(torch.full((L, V), torch.nan)), blank(2, L, V), t=1, T=2, uniform=uniform)
 
 
+def test_what_a_denoiser_says_in_float64_is_kept_in_float32():
+    spy = Spy(LeftToRight())
+    refine(Flat(torch.zeros(L, V, dtype=torch.float64)), spy, blank(2, L, V), 3, seed=0)
+    assert [step.log_q_written.dtype for step in spy.steps] == [torch.float32] * 3
+
+
+def test_a_vocabulary_that_is_no_number_is_not_asked():
+    denoiser = Flat(torch.zeros(L, V))
+    denoiser.vocab_size = "six words"
+    assert (refine(denoiser, OneWay(), blank(2, L, V), 2, seed=0).x < V).all()
+
+
 def test_what_is_finished_moves_no_more():
     """A denoiser that grows surer with time: the text that rests is left with no change in confidence."""
 

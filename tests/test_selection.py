@@ -75,6 +75,13 @@ def test_a_threshold_itself_is_not_above_it():
     assert Selection("threshold", 0.499)(even, everywhere, step([[0, 0]]), rng()).all()
 
 
+@pytest.mark.parametrize("name", ["budget", "per_position"])
+def test_limits_end_at_two_to_the_31(name):
+    assert getattr(Selection(**{name: 2**31}), name) == 2**31
+    with pytest.raises(InputError, match=f"^{name}=2147483649: it is at most 2147483648$"):
+        Selection(**{name: 2**31 + 1})
+
+
 def test_a_falling_budget_goes_in_a_straight_line():
     falling = Selection("threshold", 0.0, budget=4, last_budget=1)
     assert [falling.budget_at(t, 4) for t in (1, 2, 3, 4)] == [4, 3, 2, 1]
