@@ -2,14 +2,15 @@
 # make pdf     the whole book as one file: _build/book.pdf (needs Chromium)
 # make epub    the whole book for e-readers: _build/book.epub
 # make test    run every check; PROFILE=full with twenty times the random cases (ARDM_TESTS=full), PROFILE=cluster instead plays the
-#              small arena on a SLURM of this machine (slurm-wlm, munge, root), PROFILE=lab the explorers in JupyterLab (Chromium)
+#              small arena on a SLURM of this machine (slurm-wlm, munge, root), PROFILE=lab the explorers in JupyterLab (Chromium),
+#              PROFILE=mutants changes the code of the method, one thing at a time, and asks whether a test fails (an hour)
 # make lab     open the notebooks in JupyterLab
 # make record  run the notebooks and store their outputs in notebooks/
 # make arena   play every rule at equal calls: runs/arena, in minutes; PROFILE=paper takes hours
 # make ablations  change one thing of the gate at a time: runs/ablations, in minutes; PROFILE=paper takes hours
 # make release  tag this commit with its version, when changelog and citation agree with it; nothing is pushed
 # make lock    resolve requirements.lock and the checksums of requirements.sha256 anew (needs uv)
-# make clean   remove _build and caches; .venv and runs stay
+# make clean   remove _build, mutants and caches; .venv and runs stay
 #
 # make book WHY=1 and make arena WHY=1 only say what is out of date. JOBS=4 runs so many things at a time, ON=slurm on a cluster.
 #
@@ -74,6 +75,14 @@ $(VENV)/.ardm-lab: $(VENV)/.ardm-installed
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock -e ".[lab]"
 	@touch $@
 
+# What changes the code for PROFILE=mutants, at one version, so that the same changes come out. No notebook needs it: it is in no list.
+MUTMUT := mutmut==3.8.1 libcst==1.9.0
+
+$(VENV)/.ardm-mutmut: $(VENV)/.ardm-installed
+	@echo "installing mutmut into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c requirements.lock $(MUTMUT)
+	@touch $@
+
 book: install
 	@$(BIN)/ardm book $(if $(WHY),--why) $(if $(JOBS),--jobs $(JOBS))
 
@@ -112,6 +121,9 @@ ifeq ($(PROFILE),cluster)
 else ifeq ($(PROFILE),lab)
 	@$(MAKE) --no-print-directory $(VENV)/.ardm-lab
 	ARDM_REQUIRE_BROWSER=1 $(ONE_THREAD) $(PY) -m pytest tests/test_lab.py -q
+else ifeq ($(PROFILE),mutants)
+	@$(MAKE) --no-print-directory $(VENV)/.ardm-mutmut
+	$(ONE_THREAD) $(PY) tests/mutants/run.py $(if $(JOBS),--jobs $(JOBS))
 else
 	@failed=; \
 	section() { echo; echo "== $$1"; }; \
@@ -145,5 +157,5 @@ lock:
 	@git --no-pager diff --stat -- requirements.lock requirements.sha256 2>/dev/null || true
 
 clean:
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis ardm.egg-info build
+	rm -rf _build mutants .pytest_cache .ruff_cache .hypothesis ardm.egg-info build
 	find . -path ./.venv -prune -o -path ./.git -prune -o -name __pycache__ -type d -print | xargs rm -rf

@@ -16,6 +16,7 @@ import explorer
 import gallery
 import hygiene
 import lexicon
+import mutation
 import playground
 import rerun_box
 import structure
@@ -219,6 +220,8 @@ def stage(root: Path, executed: Path, source: Path) -> tuple[list[str], list[Fig
     substitutions = {**numbers, "thumbnail": thumbnails, "run_times": times, "checked": hygiene.census(runs)}
     if "book/playground" in entries:
         substitutions["sampler"] = playground.numbers()
+    if mutation.PAGE in entries:
+        substitutions["mutants"] = mutation.told(root / mutation.RESULT)
     if structure.PAGE in entries:
         substitutions["code"] = structure.assemble(root, source / "book" / "_static")
     (source / "_config.yml").write_text(configuration(root, source, substitutions, book), "utf8")

@@ -5,6 +5,7 @@ The checks of shapes that tests add are off here, so that what speaks are the pa
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import jaxtyping
 import numpy as np
@@ -528,6 +529,58 @@ def test_observed_steps(t, T, data):
     named = [name for name in bad if bad[name]]
     step = refused_or(lambda: observe(Table(3, 4), x, t=t, T=T, uniform=uniform, before=before), named, not named)
     assert step is None or (step.proposal < 3).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"denoiser": 3}, "denoiser=3: give something that can be called"),
+        ({"x": torch.zeros(2, 3)}, "x holds torch.float32: ids are whole numbers, give x.long()"),
+        ({"x": torch.zeros(0, 3, dtype=torch.long)}, "x of shape (0, 3): there is nothing to read, give at least 1 token"),
+        ({"x": torch.tensor([[0, -1, 1]])}, "x holds id -1: ids are 0 .. V, the last the mask"),
+        ({"T": 0}, "T=0: it is at least 1"),
+        ({"t": 0}, "t=0: it is at least 1"),
+        ({"t": 5}, "t=5: it is at most 4"),
+        ({"uniform": torch.zeros(1, 3)}, "uniform numbers of torch.float32: torch.float64 reaches the rare tokens"),
+        ({"before": torch.zeros(1, 3)}, "before is torch.float32 (1, 3): give floating-point numbers [B, L, V]"),
+        ({"before": torch.zeros(1, 2, 3)}, "before of shape (1, 2, 3): x has (1, 3), one row of words for each id"),
+    ],
+)
+def test_what_a_step_alone_refuses_word_for_word(wrong, said):
+    step = {"x": torch.tensor([[0, 3, 1]]), "t": 2, "T": 4, "uniform": torch.zeros(1, 3, dtype=torch.float64)}
+    how = {"denoiser": Table(3, 3), **step, **wrong}
+    with pytest.raises(InputError) as told:
+        observe(how.pop("denoiser"), how.pop("x"), **how)
+    assert str(told.value) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("write", torch.zeros(1, 3)),
+        ("write", torch.zeros(1, 2, dtype=torch.bool)),
+        ("remask", torch.zeros(1, 3, dtype=torch.long)),
+        ("remask", torch.zeros(3, dtype=torch.bool)),
+        ("remask", None),
+    ],
+)
+def test_a_rule_that_gives_no_masks_is_told_what_is_asked_for(name, wrong):
+    right = dict.fromkeys(("write", "remask"), torch.zeros(1, 3, dtype=torch.bool))
+
+    class Given:
+        def __call__(self, step, chance):
+            return SimpleNamespace(**{**right, name: wrong}, scores={})
+
+    with pytest.raises(InputError) as told:
+        refine(Table(3, 3), Given(), torch.tensor([[0, 1, 3]]), 2, seed=0)
+    assert str(told.value) == f"Given gives no {name} of True and False, (1, 3): look at Action"
+
+
+def test_numbers_of_rows_that_are_not_one_each_are_refused():
+    for wrong, kind in ((torch.tensor([7]), "torch.int64, (1,)"), (torch.tensor([7.0, 2.0]), "torch.float32, (2,)")):
+        with pytest.raises(InputError) as told:
+            refine(Table(3, 4), OneWay(), blank(2, 4, 3), 2, seed=0, first_row=wrong)
+        assert str(told.value) == f"first_row of {kind}: give one whole number, or 2 of them"
 
 
 def test_a_law_of_one_word_and_texts_of_one_token():

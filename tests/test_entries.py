@@ -141,6 +141,11 @@ def test_choose_by_name():
     assert [entry.name for entry in choose(["one-way", "DDPD"])] == ["one-way", "DDPD"]
     assert choose() == list(entries().values())
     assert choose([]) == []
+    close = "learned hide ratio or learned hide budget or learned hide mismatch"
+    for name, meant in (("learned hide", close), ("#", " or ".join(entries()))):  # what is near to nothing: all of them
+        with pytest.raises(InputError) as told:
+            choose([name])
+        assert str(told.value) == f"no rule {name!r}: choose {meant}"
     with pytest.raises(InputError, match="no rule 'one way': choose one-way"):
         choose(["DDPD", "one way"])
 
@@ -194,6 +199,16 @@ def test_an_entry_like_no_other_is_refused(new_file):
 def test_a_name_that_no_file_offers_is_no_attribute():
     with pytest.raises(ImportError, match="HideThenRefil"):
         from ardm.method.rules import HideThenRefil  # noqa: F401
+
+
+def test_what_the_package_offers_is_there():
+    assert {"choose", "entries", "HideThenRefill"} < set(rules.__all__)
+    assert all(hasattr(rules, name) for name in rules.__all__)
+
+
+def test_what_is_missing_is_said_with_its_name():
+    with pytest.raises(AttributeError, match=r"^ardm\.method\.rules has no 'HideThenRefil'$"):
+        rules.HideThenRefil  # noqa: B018
 
 
 def test_a_rule_depends_on_what_it_needs_and_on_no_training():

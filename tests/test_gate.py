@@ -10,7 +10,7 @@ from ardm.base.errors import InputError
 from ardm.method.belief import Table
 from ardm.method.gate import COMBINE, DOCUMENT, SIGNALS, AttentiveHead, Features, LearnedHead, LinearHead, OverwriteGate
 from ardm.method.prior import PositionalPrior, prior_logit
-from ardm.method.signals import entropy, margin
+from ardm.method.signals import confidence_change, divergence, entropy, log_prob_of, margin, placed_margin, top_mass
 from ardm.method.types import Step
 
 GRID = torch.linspace(-8, 8, 33, dtype=torch.float64)
@@ -70,6 +70,25 @@ def test_learned_head_reads_features_in_the_documents_order():
     for k, value in enumerate(named):
         head.mlp[0].weight.data = torch.eye(8)[k : k + 1]
         assert torch.allclose(head(f), value)
+
+
+def test_the_learned_head_is_two_linear_maps_with_a_silu_between():
+    f, head = features(B=1, L=2, D=2), LearnedHead(hidden=2, width=3)
+    seen = torch.cat([f.hidden, f.signals, torch.stack([f.position, f.time, f.prior], -1)], -1)
+    first, last = head.mlp[0], head.mlp[2]
+    z = seen @ first.weight.T + first.bias
+    assert torch.allclose(head(f), ((z * z.sigmoid()) @ last.weight.T + last.bias)[..., 0], atol=1e-6)
+    assert LearnedHead(2).mlp[0].weight.shape == (64, 8)
+    assert AttentiveHead(2).read.weight.shape == (64, 8) and AttentiveHead(2).block.heads == 4
+
+
+@pytest.mark.parametrize("make", [LearnedHead, AttentiveHead])
+def test_a_head_without_hidden_states_sees_the_rest(make):
+    f, head = features(B=2, L=3, D=4), make(hidden=0)
+    other = replace(f, hidden=f.hidden + 1)
+    assert head(f).shape == (2, 3) and torch.equal(head(f), head(other))
+    assert not torch.allclose(head(f), head(replace(f, signals=f.signals + 1)))
+    assert torch.equal(f.joined(0), torch.cat([f.signals, torch.stack([f.position, f.time, f.prior], -1)], -1))
 
 
 def test_in_the_attentive_head_tokens_see_each_other_and_in_the_learned_one_they_do_not():
@@ -174,6 +193,14 @@ def test_gradients_reach_head_and_prior():
     assert gate.prior.log_alpha.grad.abs() > 0
 
 
+@pytest.mark.parametrize("make", [LearnedHead, AttentiveHead])
+@pytest.mark.parametrize("name", ["hidden", "signals", "width"])
+def test_sizes_of_heads_end_at_two_to_the_31(make, name):
+    sizes = {"hidden": 3, "signals": 3, "width": 8}
+    with torch.device("meta"), pytest.raises(InputError, match=f"^{name}=2147483649: it is at most 2147483648$"):
+        make(**{**sizes, name: 2**31 + 1})
+
+
 def test_unknown_combination_is_named():
     with pytest.raises(InputError, match="'and'"):
         OverwriteGate(LinearHead(), combine="and")
@@ -189,6 +216,71 @@ def test_every_signal_can_be_read_and_each_is_itself():
     assert tuple(OverwriteGate(LinearHead()).standard) == DOCUMENT == ("entropy", "margin", "confidence_change")
     with pytest.raises(InputError, match="'doubt'"):
         OverwriteGate(LinearHead(), signals=("doubt",))
+
+
+def test_each_signal_is_what_its_name_says():
+    s = step()
+    q, before, x = s.log_q, s.log_q_before, s.x
+    expected = {
+        "entropy": entropy(q),
+        "margin": margin(q),
+        "confidence_change": confidence_change(q, before),
+        "placed_log_prob": log_prob_of(q, x),
+        "placed_margin": placed_margin(q, x),
+        "placed_change": confidence_change(q, before, x),
+        "top_mass": top_mass(q),
+        "divergence": divergence(q, before),
+    }
+    assert SIGNALS.keys() == expected.keys()
+    for name, values in expected.items():
+        assert torch.allclose(SIGNALS[name](s), values, atol=1e-6), name
+
+
+def test_signals_are_cut_at_thirty_nats():
+    certain = torch.tensor([[[0.0, -torch.inf, -torch.inf]] * 2])
+    s = replace(step(L=2, V=3), x=torch.tensor([[0, 1], [0, 1]]), now=Table(certain.expand(2, 2, 3)))
+    gate = OverwriteGate(LinearHead([1.0, 1.0]), signals=("margin", "placed_log_prob")).eval()
+    assert gate.measure("margin", s).tolist() == [[30.0, 30.0]] * 2  # no second choice: infinite
+    assert gate.measure("placed_log_prob", s).tolist() == [[0.0, -30.0]] * 2
+
+
+def test_the_standardisers_learn_the_whole_batch_where_others_hold_the_rest():
+    gate = OverwriteGate(LinearHead([1.0]), signals=("entropy",)).train()
+    s = step()
+    H = entropy(s.log_q)
+    found = gate.signals(s, whole=lambda values: torch.cat([values, values + 2]))
+    assert gate.standard["entropy"].count.item() == 20
+    assert gate.standard["entropy"].mean.item() == pytest.approx(H.double().mean().item() + 1)
+    deviation = (H.double().var(correction=0).item() + 1) ** 0.5
+    assert torch.allclose(found[..., 0], (H - H.mean() - 1) / deviation, atol=1e-5)
+
+
+def test_signals_that_are_known_are_taken_as_they_are():
+    gate, s = OverwriteGate(LinearHead((1.0, 2.0, 3.0))).train(), step()
+    known = torch.randn(2, 5, 3)
+    assert torch.allclose(gate(s, known).logit_u, known @ torch.tensor([1.0, 2.0, 3.0]))
+    assert gate.standard["entropy"].count.item() == 0  # and nothing is learnt of them
+
+
+def test_a_gate_takes_the_prior_that_it_is_given():
+    s = step()
+    out = OverwriteGate(LinearHead(), PositionalPrior(0.5, 2.0)).eval()(s)
+    assert torch.allclose(out.logit_r, prior_logit(5, 2, 8, 0.5, 2.0).expand(2, 5))
+
+
+def test_another_combination_shares_everything_else():
+    gate = OverwriteGate(LinearHead([1.0]), PositionalPrior(0.5), "product", signals=("margin",))
+    for training in (True, False):
+        other = gate.train(training).combined("logit_sum")
+        assert (other.combine, other.training) == ("logit_sum", training)
+        assert other.head is gate.head and other.prior is gate.prior and other.standard is gate.standard
+
+
+def test_signals_that_are_one_word_are_refused_word_for_word():
+    names = "entropy, margin, confidence_change, placed_log_prob, placed_margin, placed_change, top_mass, divergence"
+    with pytest.raises(InputError) as told:
+        OverwriteGate(LinearHead(), signals="entropy")
+    assert str(told.value) == f"signals='entropy': give a tuple of names out of {names}"
 
 
 def test_moments_are_saved_with_the_gate_and_shared_between_combinations():

@@ -51,6 +51,33 @@ def test_mismatch_and_final_compare_token_by_token():
         LABELS["final"](situation(x, x0, blind, 3), generator(0, "x"))
 
 
+def test_final_needs_a_run_and_says_so():
+    x = torch.tensor([[0, 1, 3]])
+    label = LABELS["final"](situation(x, x, blind, 3, final=x), generator(0, "x"))
+    assert label.where.tolist() == [[True] * 3]
+    with pytest.raises(
+        InputError, match=r"^label 'final' compares with the end of a run: train on rollouts \(states=Rollout\(\)\)$"
+    ):
+        LABELS["final"](situation(x, x, blind, 3), generator(0, "x"))
+
+
+def test_the_denoiser_is_asked_at_the_time_of_the_step():
+    """Step 2 of 4: three quarters are left. Leaving one out asks at time 1, or when it is told."""
+    asked = []
+
+    def listening(x, time):
+        asked.append((x.tolist(), time))
+        return blind(x, time)
+
+    x = torch.tensor([[0, 3]])
+    label = LABELS["likelihood_ratio"](situation(x, x, listening, 3, share=1.0), generator(0, "x"))
+    assert label.where.tolist() == [[True, False]] and label.value.tolist() == [[0.0, 0.0]]
+    leave_one_out(listening, x, 3)
+    leave_one_out(listening, x, 3, time=0.5)
+    once, each = [([[3, 3]], 0.75)], [[[3, 3]], [[0, 3]]]
+    assert asked == [*once, *((text, 1.0) for text in each), *((text, 0.5) for text in each)]
+
+
 def test_leave_one_out_hides_one_position_at_a_time():
     """Against the law's posterior written out: the oracle of clean texts, given all tokens but one."""
     law = agreement(5)

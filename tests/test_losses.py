@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from no_float64 import without_float64
 
 from ardm.base.errors import InputError
 from ardm.base.streams import generator
@@ -35,6 +36,21 @@ def test_bce_by_hand():
     )
     assert bce(p.logit(), label).item() == pytest.approx(-(math.log(0.9) + math.log(0.8) + math.log(0.5)) / 3, rel=1e-5)
     assert bce(p.logit(), label, torch.zeros(1, 3, dtype=torch.bool)).item() == 0
+
+
+def test_the_losses_of_parts_add_up_to_that_of_the_whole():
+    """Two rows, of which three positions and one are taught; ``count`` is their number in both."""
+    logit = torch.tensor([[0.3, -1.2, 0.8], [2.0, -0.4, 0.1]])
+    label = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 1.0]])
+    where = torch.tensor([[True, True, True], [False, True, False]])
+    count = where.float().sum()
+    for whole, parts in (
+        (bce(logit, label, where), [bce(logit[i : i + 1], label[i : i + 1], where[i : i + 1], count) for i in (0, 1)]),
+        (expected_overwrites(logit, where), [expected_overwrites(logit[i : i + 1], where[i : i + 1], count) for i in (0, 1)]),
+    ):
+        assert sum(parts).item() == pytest.approx(whole.item(), rel=1e-6)
+    alone = bce(logit, label, torch.tensor([[False, True, False], [False] * 3]))
+    assert alone.item() == pytest.approx(math.log1p(math.exp(-1.2)), rel=1e-6)  # one position: the mean is its loss
 
 
 def test_expected_overwrites_is_the_sum_over_every_mask():
@@ -76,6 +92,23 @@ def test_gradients_of_the_relaxed_draw():
     m.sum().backward()
     assert torch.allclose(logit.grad, (m * (1 - m) / 0.5).detach())
     assert torch.autograd.gradcheck(lambda a: relaxed_bernoulli(a, generator(1, "m"), temperature=0.7), logit)
+
+
+def test_a_relaxed_draw_of_given_numbers_by_hand():
+    """The number 0.5 is not below p = 0.5; a logit of u is added to that of p, so that p = 0.5 gives u itself."""
+    uniform = torch.tensor([[0.1, 0.5, 0.95]], dtype=torch.float64)
+    assert relaxed_bernoulli(P.logit(), uniform, how="straight_through").tolist() == [[1, 0, 0]]
+    even = torch.zeros(1, 3, dtype=torch.float64)
+    assert relaxed_bernoulli(even, uniform)[0].tolist() == pytest.approx([0.1, 0.5, 0.95])
+    assert relaxed_bernoulli(even, uniform, temperature=2.0)[0].tolist() == pytest.approx([0.25, 0.5, 1 / (1 + 19**-0.5)])
+    ends = relaxed_bernoulli(even, torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64))
+    assert ((ends > 0) & (ends < 1)).all() and ends[0, 0] < 1e-9 and ends[0, 2] > 1 - 1e-9
+
+
+def test_numbers_are_drawn_where_the_logits_are():
+    with without_float64() as device:
+        drawn = relaxed_bernoulli(torch.zeros(2, 3, device=device), generator(0, "m"))
+        assert drawn.device == device and drawn.shape == (2, 3)
 
 
 def test_bad_relaxations_are_named():

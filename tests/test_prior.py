@@ -53,6 +53,14 @@ def test_forced_overwrites_are_about_half_of_n_T():
     assert forced_overwrites(n, T).sum().item() == pytest.approx(n * T / 2, rel=0.05)
 
 
+def test_without_slope_and_shift_they_are_five_quarters_and_none():
+    assert torch.equal(forced_overwrites(3, 4), forced_overwrites(3, 4, 1.25, 0.0))
+    assert torch.equal(prior_logit(3, 2, 4), prior_logit(3, 2, 4, 1.25, 0.0))
+    assert torch.equal(PositionalPrior()(3, 2, 4), PositionalPrior(1.25, 0.0)(3, 2, 4))
+    assert prior_logit(3, 2, 4).tolist() == pytest.approx([1.25 * (0 - 2), 1.25 * (4 / 3 - 2), 1.25 * (8 / 3 - 2)])
+    assert PositionalPrior()(3, 2, 4).tolist() == pytest.approx(prior_logit(3, 2, 4).tolist())
+
+
 def test_learnable_prior_keeps_its_slope_positive():
     prior = PositionalPrior(alpha=1.25, delta=0.5)
     assert torch.allclose(prior(6, 2, 4), prior_logit(6, 2, 4, 1.25, 0.5))
@@ -68,6 +76,34 @@ def test_a_slope_that_is_not_positive_is_refused(alpha):
         prior_logit(4, 1, 4, alpha)
     with pytest.raises(InputError, match="alpha"):
         PositionalPrior(alpha)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: maturity(0, 4), "n=0: it is at least 1"),
+        (lambda: maturity(4, 0), "T=0: it is at least 1"),
+        (lambda: forced_overwrites(4, 0), "T=0: it is at least 1"),
+        (lambda: prior_logit(4, 1, 4, 0.0), "alpha=0.0: the slope is positive, else right tokens would mature first"),
+        (lambda: prior_logit(4, 1, 4, 2e6), "alpha=2000000.0: it is between 1e-06 and 1e+06"),
+        (lambda: PositionalPrior(9e-7), "alpha=9e-07: it is between 1e-06 and 1e+06"),
+        (lambda: maturity(4, 4, -2e6), "delta=-2000000.0: it is at most 1e+06 either way"),
+        (lambda: PositionalPrior(delta=2e6), "delta=2000000.0: it is at most 1e+06 either way"),
+        (lambda: maturity(4, 4, True), "delta=True: it is a number"),
+        (lambda: prior_logit(4, 1, 4, True), "alpha=True: it is a number"),
+    ],
+)
+def test_what_is_refused_word_for_word(call, said):
+    with pytest.raises(InputError) as told:
+        call()
+    assert str(told.value) == said
+
+
+def test_the_limits_themselves_are_legal():
+    assert maturity(1, 1).tolist() == [0]
+    assert maturity(1, 1, 1e6).tolist() == [1e6] and maturity(1, 1, -1e6).tolist() == [-1e6]
+    assert prior_logit(1, 1, 1, 1e6).tolist() == [-1e6]
+    assert prior_logit(1, 1, 1, 1e-6).tolist() == pytest.approx([-1e-6])
 
 
 def test_no_positions_or_no_steps_is_refused():

@@ -17,16 +17,21 @@ from ardm.method.rules import (
     InformedCorrector,
     MaskPredict,
     MostConfidentFirst,
+    Overwrite,
     PathPlanning,
+    RandomGate,
     ReMDM,
     Saber,
     Settled,
     TokenToMask,
     TokenToToken,
     Tolerator,
+    UniformRefinement,
     WideInNarrowOut,
 )
 from ardm.method.schedule import Schedule
+
+GATE = OverwriteGate(LinearHead()).eval()
 
 
 def test_most_confident_first_by_hand():
@@ -96,6 +101,14 @@ def test_remdm_by_confidence_shares_sigma_out_by_hand():
     hidden = ReMDM("cap", 0.6, by_confidence=True)(s, rng(20000)).remask.float().mean(0)
     weight = torch.tensor([-0.2, -0.9]).softmax(0)
     assert torch.allclose(hidden, torch.tensor([0.6 * weight[0], 0.6 * weight[1], 0.0]), atol=0.012)
+
+
+def test_remdm_by_confidence_writes_as_if_nothing_were_hidden():
+    """At t = 4 of 10 a share .3 is visible and .4 has to be: of the others (.4 - .3) / (1 - .3), whatever sigma is."""
+    x = torch.full((4000, 20), V)
+    x[:, :6] = 0
+    write = ReMDM("cap", 0.9, by_confidence=True)(step(x, 4, 10), rng(4000)).write[:, 6:].float().mean().item()
+    assert write == pytest.approx(1 / 7, abs=0.006)  # 4 standard errors
 
 
 def test_remdm_loop_writes_nine_tenths_then_stands_still_then_finishes():
@@ -212,6 +225,14 @@ def test_wino_writes_widely_and_hides_fewer_than_it_writes():
     assert WideInNarrowOut()(many, rng()).write.sum() == 20
 
 
+def test_wino_counts_the_masks_of_each_text():
+    one = seen([V] * 10, [SURE] * 10, 1, 8, proposal=[0] * 10)
+    fields = ("x", "proposal", "log_q_written", "hidden", "is_mask", "is_fixed", "overwrites")
+    pair = {name: getattr(one, name).repeat(2, *[1] * (getattr(one, name).dim() - 1)) for name in fields}
+    two = replace(one, **pair, now=Table(one.now.log_q.repeat(2, 1, 1)))
+    assert WideInNarrowOut()(two, rng(2)).write.sum(-1).tolist() == [7, 7]  # .7 of ten
+
+
 def test_saber_compares_with_what_was_written():
     """Written so far at .9 and .5, on average .7; the last token was given."""
     x, q = [V, V, V, 0, 0, 0], [SURE, TIE, DOUBT, SURE, DOUBT, DOUBT]
@@ -222,6 +243,68 @@ def test_saber_compares_with_what_was_written():
     assert places(Saber(1)(seen(x, q, 3, 8, proposal=[0] * 6, written=[1, 1, 1, 0.5, 0.3, 1]), rng()).write) == [0, 1]
     full = seen([0, 0], [DOUBT, DOUBT], 3, 8, written=[0.9, 0.9])
     assert not Saber()(full, rng()).remask.any()  # nothing is taken back when nothing is written
+
+
+def test_saber_of_one_written_token():
+    """It alone is the average, .9, above which no mask is; a token whose confidence has not moved stays."""
+    s = seen([V, V, 0], [TIE, TIE, TIE], 3, 8, proposal=[0] * 3, written=[1, 1, 0.9])
+    action = Saber(1)(s, rng())
+    assert (places(action.write), places(action.remask)) == ([0], [2])
+    still = replace(s, log_q_written=s.now.log_prob(s.x.clamp(max=V - 1)) * (s.x < V))
+    assert not Saber(1)(still, rng()).remask.any()
+
+
+def test_saber_takes_back_half_of_n():
+    """Three masks are written, so that up to two tokens that fell are hidden; an eighth of three would be one."""
+    s = seen([V, V, V, 0, 0, 0], [SURE] * 3 + [TIE, DOUBT, DOUBT], 3, 8, proposal=[0] * 6, written=[1, 1, 1, 0.9, 0.9, 0.8])
+    assert places(Saber(3)(s, rng()).remask) == [4, 5]  # fallen by log(.9/.4) and log(.8/.4); log(.9/.5) is less
+
+
+def test_saber_takes_back_an_eighth_of_what_it_writes_rounded_up():
+    s = seen([V, V, V, 0, 0], [SURE] * 3 + [DOUBT, DOUBT], 3, 8, proposal=[0] * 5, written=[1, 1, 1, 0.9, 0.8])
+    assert places(Saber(1)(s, rng()).remask) == [3]  # three eighths are one
+
+
+def test_the_loop_of_remdm_hides_between_its_two_times():
+    rule = ReMDM(loop=True, eta=0.1)
+    assert [rule.remask_prob(time, 0.9, 0.9) for time in (0.5500001, 0.55, 0.3, 0.05)] == [0, 0.1, 0.1, 0]
+
+
+def test_two_texts_are_judged_each_by_itself():
+    """Of different lengths of masks and confidences: what a rule does with both is what it does with each."""
+    one = seen([V, V, V, V, 0, 0, 0, 1], [SURE, TIE, DOUBT, SURE, SURE, TIE, DOUBT, DOUBT], 3, 8, proposal=[0] * 8)
+    one = replace(
+        one, log_q_written=torch.tensor([[1, 1, 1, 1, 0.9, 0.9, 0.9, 0.3]]).log(), before=Table(one.now.log_q.flip(1))
+    )
+    two = seen([V, 0, 1, 0, 1, 0, 0, V], [TIE, DOUBT, SURE, SURE, DOUBT, TIE, SURE, SURE], 3, 8, proposal=[0] * 8)
+    two = replace(
+        two, log_q_written=torch.tensor([[1, 0.5, 0.9, 0.9, 0.2, 0.9, 0.9, 1]]).log(), before=Table(two.now.log_q.flip(1))
+    )
+    names = ("x", "proposal", "log_q_written", "hidden", "is_mask", "is_fixed", "overwrites")
+    both = replace(
+        one,
+        **{name: torch.cat([getattr(one, name), getattr(two, name)]) for name in names},
+        now=Table(torch.cat([one.now.log_q, two.now.log_q])),
+        before=Table(torch.cat([one.before.log_q, two.before.log_q])),
+    )
+    for rule in (
+        AcceptAndHide(1.0),
+        ConfidenceThreshold(0.4),
+        DDPD(GATE, 2),
+        EntropyBounded(1.0),
+        MaskPredict(),
+        MostConfidentFirst("margin"),
+        PathPlanning(),
+        Saber(1),
+        Settled(0.4, 1.0),
+        TokenToMask(schedule=Schedule("left")),
+        WideInNarrowOut(0.45, 0.9),
+    ):
+        together = rule(both, rng(2))
+        for k, alone in enumerate((one, two)):
+            action = rule(alone, rng())
+            for name in ("write", "remask"):
+                assert torch.equal(getattr(together, name)[k], getattr(action, name)[0]), (rule, name, k)
 
 
 def test_accept_and_hide_by_hand():
@@ -242,3 +325,72 @@ def test_tolerator_takes_out_less_and_less_once_all_is_written():
         assert abs(share - p) <= 4 * (p * (1 - p) / (6 * count)) ** 0.5, t
     first = rule(step(torch.full((1, 4), V), 5, 8), rng())
     assert places(first.write) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: AcceptAndHide(-0.1), "gamma=-0.1: a bound in nats, at least 0"),
+        (lambda: EntropyBounded(-0.1), "gamma=-0.1: a bound in nats, at least 0"),
+        (lambda: PathPlanning(-0.1), "eta=-0.1: it is at least 0"),
+        (lambda: InformedCorrector(-1), "k=-1, noise=1.0: both are at least 0"),
+        (lambda: InformedCorrector(1, noise=-0.1), "k=1, noise=-0.1: both are at least 0"),
+        (lambda: RandomGate(-1), "k=-1: a number of tokens is at least 0"),
+        (lambda: DDPD(GATE, 0), "k=0: it is at least 1"),
+        (lambda: Saber(0), "n=0: it is at least 1"),
+        (lambda: TokenToToken(-0.1), "threshold=-0.1: it is a probability in [0, 1)"),
+        (lambda: TokenToToken(1.0), "threshold=1.0: it is a probability in [0, 1)"),
+        (lambda: TokenToMask("odd"), "by='odd': choose low_prob or logit_diff"),
+        (lambda: TokenToMask(share=1.1), "share=1.1: it is a share in (0, 1]"),
+        (lambda: ConfidenceThreshold(1.1), "threshold=1.1: it is a share in (0, 1]"),
+        (lambda: Settled(threshold=1.1), "threshold=1.1: it is a share in (0, 1]"),
+        (lambda: Settled(moved=0), "moved=0: nats, above 0"),
+        (lambda: ReMDM("odd"), "how='odd': choose cap or rescale"),
+        (lambda: ReMDM(eta=0.0), "eta=0.0: it is a share in (0, 1]"),
+        (lambda: Tolerator(1.1), "share=1.1: it is a share in (0, 1]"),
+        (lambda: WideInNarrowOut(write_above=1.1), "write_above=1.1: it is a share in (0, 1]"),
+        (lambda: WideInNarrowOut(hide_below=0.0), "hide_below=0.0: it is a share in (0, 1]"),
+        (lambda: WideInNarrowOut(most=0.0), "most=0.0: it is a share in (0, 1]"),
+        (lambda: UniformRefinement(1.1), "rate=1.1: it is a share in (0, 1]"),
+        (lambda: MostConfidentFirst("odd"), "by='odd': choose max_prob or margin"),
+        (lambda: Overwrite(GATE, accept="odd"), "accept='odd': choose always or better"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_word_for_word(make, said):
+    with pytest.raises(InputError) as told:
+        make()
+    assert str(told.value) == said
+
+
+def test_the_least_and_the_most_that_a_setting_can_be():
+    s = seen([0, 1, V], [SURE, TIE, DOUBT], 2, 8)
+    nothing_to_revise = (RandomGate(0), InformedCorrector(0), InformedCorrector(0, noise=0.0))
+    for rule in nothing_to_revise:
+        action = rule(s, rng())
+        assert not action.remask.any() and not (action.write & ~s.is_mask).any()
+    assert places(DDPD(GATE, 1)(seen([0, 1], [SURE, TIE], 2, 8), rng()).remask) in ([0], [1])
+    assert places(Saber(1)(s, rng()).write) == [2]
+    assert Tolerator(1.0).share == UniformRefinement(1.0).rate == ReMDM(eta=1.0).eta == 1.0
+    assert places(TokenToToken(0.0)(replace(s, proposal=torch.tensor([[1, 0, 0]])), rng()).write & ~s.is_mask) == [0, 1]
+
+
+def test_what_lies_on_a_threshold_is_not_beyond_it():
+    """One half is a float of its own, so that equal is equal: four words of 1/2, 1/4, 1/8 and 1/8."""
+    half = [0.5, 0.25, 0.125, 0.125]
+    masks = seen([V, V], [SURE, half], 2, 8, before=[SURE, half], proposal=[0, 0])
+    assert places(ConfidenceThreshold(0.5)(masks, rng()).write) == [0]
+    assert places(Settled(0.5, 1.0)(masks, rng()).write) == [0]
+    assert places(WideInNarrowOut(write_above=0.5)(masks, rng()).write) == [0]
+    moved = seen([V, V], [SURE, SURE], 2, 8, before=[SURE, half])
+    now, then = moved.now.log_q, moved.before.log_q
+    kl = (now.exp() * (now - then)).sum(-1)[0, 1].item()
+    assert places(Settled(0.9, kl)(moved, rng()).write) == [0]
+    text = seen([0, V, V, V], [half, SURE, SURE, SURE], 2, 8, proposal=[0] * 4, before=[SURE] * 4, written=[0.5, 1, 1, 1])
+    assert not WideInNarrowOut(hide_below=0.5)(text, rng()).remask.any()
+    assert not TokenToMask(threshold=0.5, share=1.0)(text, rng()).remask.any()
+    fell = (text.before.log_prob(text.x).exp() - text.now.log_prob(text.x).exp())[0, 0].item()
+    assert not TokenToMask("logit_diff", threshold=fell, share=1.0)(text, rng()).remask.any()
+    assert places(TokenToMask("logit_diff", threshold=fell - 1e-3, share=1.0)(text, rng()).remask) == [0]
+    assert not (TokenToToken(0.5)(replace(text, proposal=1 - text.x.clamp(max=1)), rng()).write & ~text.is_mask).any()
+    written_at_half = seen([0, V, V], [SURE, half, half], 2, 8, proposal=[0] * 3, written=[0.5, 1, 1])
+    assert places(Saber(1)(written_at_half, rng()).write) == [1]

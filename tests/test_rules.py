@@ -11,9 +11,11 @@ from ardm.method.belief import Table
 from ardm.method.gate import LinearHead, OverwriteGate
 from ardm.method.prior import prior_logit
 from ardm.method.rules import (
+    DDPD,
     FixedSchedule,
     HideThenRefill,
     InformedCorrector,
+    InPlace,
     LeftToRight,
     OneWay,
     OracleGate,
@@ -86,6 +88,43 @@ def test_the_last_step_overwrites_suspects_in_place():
     assert (places(action.write), places(action.remask)) == ([1], [2])
 
 
+def test_in_place_overwrites_the_suspects_that_the_other_hides():
+    gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=1.0), combine="gate_only").eval()
+    s = step([[0, V, 1, 2, 3]], 3, 8, fixed=[[True, False, False, False, False]])
+    settings = {"gate": gate, "selection": Selection("threshold", 0.5, budget=2), "schedule": Schedule("left", 0.25)}
+    hiding, here = HideThenRefill(**settings)(s, rng()), InPlace(**settings)(s, rng())
+    assert (places(hiding.write), places(hiding.remask)) == ([1], [2, 3])
+    assert (places(here.write), places(here.remask)) == ([1, 2, 3], [])
+    assert here.scores.keys() == {"p", "u", "r"}
+    assert torch.equal(here.scores["p"], hiding.scores["p"])
+    last = InPlace(**settings)(replace(s, t=8), rng())
+    assert (places(last.write), places(last.remask)) == ([1, 2, 3], [])
+
+
+@pytest.mark.parametrize("t", [3, 8])
+def test_what_rules_report_of_a_step(t):
+    """p, u and r of a gate; p of the others that have one. The last step is reported as any other."""
+    s = step([[0, V, 1, 2]], t, 8)
+    gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=1.0)).eval()
+    u, r = torch.tensor(1.0).sigmoid(), prior_logit(4, t, 8).sigmoid()
+    seen = {"p": 1 - (1 - u) * (1 - r), "u": u.expand(4), "r": r}
+    wrong = torch.tensor([1.0, 0, 0, 0])  # of the words 0, 1 and 2 the oracle calls 0 wrong
+    for rule, scores in (
+        (Overwrite(gate), seen),
+        (HideThenRefill(gate), seen),
+        (HideThenRefill(gate, finish=False), seen),
+        (Shuffled(Overwrite(gate)), seen),
+        (DDPD(gate), seen),
+        (UniformRefinement(0.25), {"p": torch.full((4,), 0.25)}),
+        (FixedSchedule(), {"p": r, "r": r}),
+        (OracleGate(lambda x: x == 0), {"p": wrong}),
+        (OracleGate(lambda x: x == 0, in_place=True), {"p": wrong}),
+    ):
+        found = rule(s, rng()).scores
+        assert found.keys() == scores.keys()
+        assert all(torch.allclose(found[name][0], scores[name]) for name in scores)
+
+
 def test_no_rule_touches_what_is_fixed():
     fixed = [[True, False, True, False]]
     gate = OverwriteGate(LinearHead(beta_0=50.0), combine="gate_only").eval()
@@ -102,6 +141,8 @@ def test_the_acceptance_test_writes_only_what_is_likelier():
     gate = OverwriteGate(LinearHead((0, 0, 0), beta_0=50.0), combine="gate_only").eval()
     assert Overwrite(gate)(s, rng()).write.tolist() == [[True] * 4]
     assert Overwrite(gate, accept="better")(s, rng()).write.tolist() == [[True, True, False, False]]
+    few = Overwrite(gate, Selection("threshold", 0.5, budget=1), accept="better")
+    assert places(few(s, rng()).write) == [0]  # of what was selected
     with pytest.raises(InputError, match="accept='maybe'"):
         Overwrite(gate, accept="maybe")
 

@@ -1,7 +1,10 @@
 """The loop's invariants for every rule, its random numbers, and its accounting by recount."""
 
+from functools import partial
+
 import pytest
 import torch
+from no_float64 import without_float64
 
 from ardm.base.errors import InputError
 from ardm.base.streams import Chance
@@ -240,7 +243,7 @@ def test_a_text_alone_is_the_same_text_in_any_batch(rule, start):
         same_row(whole, k, alone)
 
 
-@pytest.mark.parametrize("law", [agreement(10), parity(8), dyck(8)], ids=str)
+@pytest.mark.parametrize("law", [agreement(10), parity(8), dyck(8)], ids=lambda law: law.name)
 @pytest.mark.parametrize("draw", [Draw(), Draw(0.7, top_k=3), Draw(0.0), Draw(top_p=0.9)], ids=str)
 def test_with_an_exact_denoiser_too_and_when_some_finish_early(law, draw):
     x, denoiser = blank(8, law.length, law.vocab_size), Oracle(law)
@@ -276,7 +279,7 @@ def test_log_q_when_written_is_that_of_the_writing_step():
 
 @pytest.mark.parametrize(
     ("write", "remask", "word"),
-    [("visible", "visible", "same token"), ("fixed", "none", "fixed token"), ("none", "masks", "hidden already")],
+    [("visible", "visible", "same token"), ("fixed", "none", "fixed token"), ("none", "masks", "is hidden already")],
 )
 def test_a_rule_that_breaks_the_contract_is_caught(write, remask, word):
     x = torch.tensor([[0, 1, V]])
@@ -291,17 +294,90 @@ def test_a_rule_that_breaks_the_contract_is_caught(write, remask, word):
         def __call__(self, step, chance):
             return Action(write=masks[write], remask=masks[remask])
 
-    with pytest.raises(ValueError, match=word):
+    with pytest.raises(ValueError, match=f"^Bad (writes|touches|hides) .*{word}$"):
         refine(Flat(torch.zeros(3, V)), Bad(), x, 2, seed=0, fixed=masks["fixed"])
+
+
+def test_rows_may_have_numbers_of_their_own():
+    """Rows 7 and 2 of a batch are the texts 7 and 2, wherever they stand."""
+    x, rows = blank(9, L, V), torch.tensor([7, 2])
+    whole = refine(Random(), UniformRefinement(0.4), x, 4, seed=3)
+    assert torch.equal(refine(Random(), UniformRefinement(0.4), x[:2], 4, seed=3, first_row=rows).x, whole.x[rows])
+    assert torch.equal(refine(Random(), UniformRefinement(0.4), x, 4, seed=3, first_row=0).x, whole.x)
+    refine(Random(), OneWay(), x[:1], 1, seed=3, first_row=2**32)
+    with pytest.raises(InputError, match=r"^first_row=4294967297: it is at most 4294967296$"):
+        refine(Random(), OneWay(), x[:1], 1, seed=3, first_row=2**32 + 1)
+
+
+def test_numbers_of_rows_go_where_the_texts_are():
+    with without_float64() as device:
+        flat, x = Flat(torch.zeros(L, V, device=device)), blank(2, L, V, device)
+        assert refine(flat, OneWay(), x, 3, seed=1, first_row=torch.tensor([7, 2])).x.device == device
+
+
+def test_a_step_alone_asks_whether_there_is_a_distribution():
+    uniform = torch.zeros(2, L, dtype=torch.float64)
+    with pytest.raises(InputError, match="no distribution"):
+        observe(Flat(torch.full((L, V), torch.nan)), blank(2, L, V), t=1, T=2, uniform=uniform)
+
+
+def test_what_a_denoiser_says_in_float64_is_kept_in_float32():
+    spy = Spy(LeftToRight())
+    refine(Flat(torch.zeros(L, V, dtype=torch.float64)), spy, blank(2, L, V), 3, seed=0)
+    assert [step.log_q_written.dtype for step in spy.steps] == [torch.float32] * 3
+
+
+def test_a_vocabulary_that_is_no_number_is_not_asked():
+    denoiser = Flat(torch.zeros(L, V))
+    denoiser.vocab_size = "six words"
+    assert (refine(denoiser, OneWay(), blank(2, L, V), 2, seed=0).x < V).all()
+
+
+def test_what_is_finished_moves_no_more():
+    """A denoiser that grows surer with time: the text that rests is left with no change in confidence."""
+
+    class Cooling:
+        def __call__(self, x, time):
+            logits = torch.arange(float(V)).expand(*x.shape, V) * (2 - time)
+            return Prediction(logits, logits[..., :D])
+
+    draft = torch.tensor([[V - 1] * L, [0] * L])
+    trace = refine(Cooling(), UntilQuiet(), draft, 4, seed=1, patience=2, record=True)
+    change = trace.score("confidence_change")
+    assert trace.calls[0] == 2 and (change[1, 0] > 0).all() and (change[2:, 0] == 0).all()
+
+
+def test_a_score_that_is_reported_late_is_0_for_what_was_finished_before():
+    class Late:
+        """Row 0 rests at once, and only from step 2 on is there something to report."""
+
+        def __call__(self, step, chance):
+            write = (step.proposal != step.x) & (chance.rows > 0).unsqueeze(-1)
+            scores = {"late": torch.full(step.x.shape, float(step.t))} if step.t > 1 else {}
+            return Action(write=write, remask=torch.zeros_like(write), scores=scores)
+
+    draft = starts()["draft"][0][:2]
+    frames = refine(Random(), Late(), draft, 3, seed=2, patience=1, record=True).frames
+    assert "late" not in frames[0].scores
+    assert [frame.scores["late"][:, 0].tolist() for frame in frames[1:]] == [[0, 2], [0, 3]]
 
 
 def test_bad_starts_are_refused():
     with pytest.raises(InputError, match="steps=0"):
         refine(Random(), OneWay(), blank(B, L, V), 0, seed=0)
-    with pytest.raises(InputError, match="id 7"):
+    with pytest.raises(InputError, match=r"^x holds id 7: "):
         refine(Flat(torch.zeros(L, V)), OneWay(), blank(B, L, V + 1), 1, seed=0)
-    with pytest.raises(InputError, match="fixed position holds a mask"):
+    said = "^a fixed position holds a mask: it could never be written; leave it open or give its token$"
+    with pytest.raises(InputError, match=said):
         refine(Random(), OneWay(), blank(B, L, V), 1, seed=0, fixed=torch.ones(B, L, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", ["count", "length", "vocab_size"])
+@pytest.mark.parametrize("start", [blank, partial(noise, seed=0)], ids=["blank", "noise"])
+def test_sizes_of_a_start_end_at_two_to_the_31(start, name):
+    sizes = {"count": 1, "length": 1, "vocab_size": 1}
+    with pytest.raises(InputError, match=f"^{name}=2147483649: it is at most 2147483648$"):
+        start(**{**sizes, name: 2**31 + 1}, device="meta")
 
 
 def test_the_start_from_noise_is_uniform_and_depends_on_the_seed():
@@ -309,6 +385,8 @@ def test_the_start_from_noise_is_uniform_and_depends_on_the_seed():
     shares = torch.bincount(x.flatten(), minlength=V) / x.numel()
     assert len(shares) == V and torch.allclose(shares, torch.full((V,), 1 / V), atol=0.011)  # 4 standard errors
     assert torch.equal(x, noise(2000, 10, V, seed=1)) and not torch.equal(x, noise(2000, 10, V, seed=2))
+    numbers = Chance(1, "noise", torch.arange(2000)).uniform(10)
+    assert torch.equal(x, (numbers * V).long()) and torch.equal(x, noise(2000, 10, V, seed=1, first_row=0))
     assert torch.equal(x[:3], noise(3, 10, V, seed=1)) and torch.equal(x[5:6], noise(1, 10, V, seed=1, first_row=5))
 
 
@@ -415,9 +493,11 @@ def test_scores_are_recorded_for_every_rule_and_a_gates_on_top():
         assert torch.equal(trace.score("confidence_change")[t], confidence_change(step.log_q, step.log_q_before))
     u, r = trace.score("u"), trace.score("r")
     assert torch.allclose(trace.score("p"), 1 - (1 - u) * (1 - r), atol=1e-6)
-    with pytest.raises(InputError, match="'doubt'"):
-        trace.score("doubt")
-    with pytest.raises(InputError, match="record=True"):
+    once = refine(Random(), RULES["linear, Bernoulli"], blank(B, L, V), 1, seed=0, record=True)
+    assert torch.equal(once.score("entropy")[0], trace.score("entropy")[0])
+    with pytest.raises(InputError, match=r"^no score 'doubt': recorded are entropy, margin, confidence_change, p, u, r$"):
+        once.score("doubt")
+    with pytest.raises(InputError, match=r"^no step was recorded: sample with record=True$"):
         refine(Random(), OneWay(), blank(B, L, V), 2, seed=0).score("p")
 
 

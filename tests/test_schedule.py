@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from no_float64 import without_float64
 from steps import DOUBT, SURE, TIE, V, places, rng, seen, step
 
 from ardm.base.errors import InputError
@@ -83,6 +84,13 @@ def test_the_random_order_favours_no_mask():
     assert (write.sum(-1) == 2).all()
     rate = torch.tensor([0.4, 0.4, 0, 0.4, 0.4, 0.4])
     assert torch.allclose(write.float().mean(0), rate, atol=0.03)  # 4 standard errors
+
+
+def test_the_order_from_the_left_stands_where_the_text_is():
+    with without_float64() as device:
+        s = step([[V, 0, V]], 2, 4)
+        rank = Schedule("left").rank(replace(s, x=s.x.to(device)), rng())
+        assert rank.device == device and rank.tolist() == [[0, 1, 2]]
 
 
 def test_a_schedule_that_cannot_be_is_refused():

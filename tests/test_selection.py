@@ -68,6 +68,20 @@ def test_threshold_budget_and_permission():
     assert chosen(Selection("threshold", budget=0)) == [False] * 5
 
 
+def test_a_threshold_itself_is_not_above_it():
+    even = torch.zeros(1, 2)  # p = 1/2
+    everywhere = torch.ones(1, 2, dtype=torch.bool)
+    assert not Selection("threshold", 0.5)(even, everywhere, step([[0, 0]]), rng()).any()
+    assert Selection("threshold", 0.499)(even, everywhere, step([[0, 0]]), rng()).all()
+
+
+@pytest.mark.parametrize("name", ["budget", "per_position"])
+def test_limits_end_at_two_to_the_31(name):
+    assert getattr(Selection(**{name: 2**31}), name) == 2**31
+    with pytest.raises(InputError, match=f"^{name}=2147483649: it is at most 2147483648$"):
+        Selection(**{name: 2**31 + 1})
+
+
 def test_a_falling_budget_goes_in_a_straight_line():
     falling = Selection("threshold", 0.0, budget=4, last_budget=1)
     assert [falling.budget_at(t, 4) for t in (1, 2, 3, 4)] == [4, 3, 2, 1]

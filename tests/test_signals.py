@@ -83,9 +83,11 @@ def test_edges():
 
 @pytest.mark.parametrize("bad", [[math.nan, 0.0], [-math.inf, -math.inf], [math.inf, 0.0]])
 def test_what_is_no_distribution_is_refused(bad):
+    said = "logits hold NaN, +inf or a row of -inf only: no distribution; look for a diverged training upstream"
     for signal in (entropy, margin):
-        with pytest.raises(InputError, match="no distribution"):
+        with pytest.raises(InputError) as told:
             signal(torch.tensor(bad))
+        assert str(told.value) == said
 
 
 def test_gradients_by_finite_differences():
@@ -127,6 +129,12 @@ def test_a_constant_first_batch_does_not_blow_up_the_next():
     assert standard(torch.tensor(0.1)).item() == pytest.approx(0.1)
 
 
+def test_a_small_spread_is_a_scale_as_well():
+    standard = Standardiser()
+    standard(torch.tensor([0.0, 0.1], dtype=torch.float64))
+    assert standard.scaled(torch.tensor([0.0, 0.1], dtype=torch.float64)).tolist() == pytest.approx([-1, 1])
+
+
 def test_standardiser_leaves_out_infinities_and_what_it_is_told_to():
     standard = Standardiser()
     standard(torch.tensor([1.0, torch.inf, 3.0, 50.0]), torch.tensor([True, True, True, False]))
@@ -138,7 +146,8 @@ def test_the_standardiser_stays_on_the_cpu_in_float64_whatever_its_gate_does():
     standard = Standardiser()
     standard(torch.tensor([1.0, 3.0]))
     for moved in (standard.to("meta"), standard.half()):
-        assert moved.mean.device.type == "cpu" and moved.mean.dtype == torch.float64
+        for moment in (moved.count, moved.mean, moved.spread):
+            assert moment.device.type == "cpu" and moment.dtype == torch.float64
         assert moved.eval()(torch.tensor(4.0)).item() == 2.0
 
 
@@ -198,6 +207,11 @@ def test_advanced_signals_by_hand():
     assert divergence(one, one).item() == 0 == divergence(one, None).item()
 
 
+def test_of_one_word_nothing_moves_before_the_second_step():
+    only = torch.zeros(2, 1)
+    assert divergence(only, None).tolist() == confidence_change(only, None).tolist() == [0, 0]
+
+
 def test_advanced_signals_at_the_edges():
     forbidden = torch.tensor([0.0, -torch.inf, -torch.inf])
     assert placed_margin(forbidden, torch.tensor(0)).item() == math.inf  # no rival
@@ -207,6 +221,7 @@ def test_advanced_signals_at_the_edges():
     assert top_mass(torch.zeros(2, 1)).tolist() == [1.0, 1.0]
     assert placed_margin(torch.zeros(4), torch.tensor(2)).item() == 0
     assert top_mass(torch.zeros(4), 3).item() == pytest.approx(0.75)
+    assert top_mass(torch.zeros(10)).item() == pytest.approx(0.5)  # five words
     with pytest.raises(InputError, match="k=0"):
         top_mass(torch.zeros(3), 0)
 
