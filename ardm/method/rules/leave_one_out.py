@@ -14,11 +14,11 @@ __all__ = ["LeaveOneOutCorrector"]
 
 @dataclass(frozen=True)
 class LeaveOneOutCorrector(InformedCorrector):
-    """Redraw the ``k`` visible tokens of highest ``noise`` x Gumbel - c from q without their own evidence (arXiv:2605.22765).
+    """Redraw the ``k`` visible tokens that trail most by what all other tokens say, and from that alone (arXiv:2605.22765).
 
-    The informed corrector through the view :class:`~ardm.method.views.LeaveOneOut`: the margin c is that of the placed token in
-    q_loo, which the other tokens alone decide, and q_loo is what is drawn from. So a token no longer speaks for itself, neither
-    when it is judged nor when its place is drawn anew. Without the view it is the informed corrector.
+    The informed corrector through the view :class:`~ardm.method.views.LeaveOneOut`: highest are ``noise`` x Gumbel - c with c the
+    placed margin in q_loo, which the other tokens decide, and q_loo is what is drawn from. So a token does not speak for itself,
+    neither when it is judged nor when its place is drawn anew. Without the view it is the informed corrector.
 
     The source has uniform diffusion, without masks: its error rate falls with time, its corrector makes calls of its own, ranks and
     draws by q_loo mixed with as much noise as the text still has, and ``noise`` is its selection temperature, 1 in diffusers 0.42.
