@@ -34,7 +34,7 @@ ENTRIES = (
         source="arXiv:2601.06428",
         group="field",
         rule=partial(hide_by_gate, finish=False),
-        knobs=grid(how=("threshold",), threshold=(0.5, 0.1, 0.2, 0.3), budget=(2, 1, 4, 16)),
+        knobs=grid(how=("threshold",), threshold=(0.5, 0.0, 0.1, 0.3, 0.7), budget=(2, 4, 16)),
         scheduled=True,
         gate=BACKPLAY,
         long=True,
