@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small import D, L, gate_of, transformer
+from small import V as WORDS
 from steps import DOUBT, SURE, TIE, V, places, rng, seen, step
 
 from ardm.base.errors import InputError
 from ardm.method.belief import Table
-from ardm.method.gate import LinearHead, OverwriteGate
+from ardm.method.gate import AttentiveHead, LinearHead, OverwriteGate
+from ardm.method.gate_recipe import GATES
 from ardm.method.rules import (
     DDPD,
     AcceptAndHide,
@@ -28,8 +31,11 @@ from ardm.method.rules import (
     Tolerator,
     UniformRefinement,
     WideInNarrowOut,
+    entries,
 )
+from ardm.method.rules.backplay import BACKPLAY
 from ardm.method.schedule import Schedule
+from ardm.method.states import corrupted_states, rollout_states
 
 GATE = OverwriteGate(LinearHead()).eval()
 
@@ -394,3 +400,20 @@ def test_what_lies_on_a_threshold_is_not_beyond_it():
     assert not (TokenToToken(0.5)(replace(text, proposal=1 - text.x.clamp(max=1)), rng()).write & ~text.is_mask).any()
     written_at_half = seen([0, V, V], [SURE, half, half], 2, 8, proposal=[0] * 3, written=[0.5, 1, 1])
     assert places(Saber(1)(written_at_half, rng()).write) == [1]
+
+
+def test_backplay_learns_of_its_own_early_draws_among_masks_and_prism_of_finished_texts():
+    """Nothing is planted: what is visible at first is true, and what is wrong later the denoiser drew while more was hidden."""
+    x0 = torch.randint(WORDS, (32, L), generator=torch.Generator().manual_seed(0))
+    denoiser, how = transformer(dtype=torch.float32), {"device": torch.device("cpu")}
+    gate = gate_of(BACKPLAY, denoiser)
+    assert isinstance(gate.head, AttentiveHead) and gate.head.hidden == D and list(gate.standard) == []
+    rng = torch.Generator().manual_seed(1)
+    steps = rollout_states(denoiser, gate, x0, WORDS, BACKPLAY.states, rng, **how).steps
+    wrong = [(one.x != x0) & ~one.is_mask for one in steps]
+    assert len(steps) == 8 and not wrong[0].any()
+    beside_masks = [(bad.any(-1) & one.is_mask.any(-1)).sum() for bad, one in zip(wrong, steps, strict=True)]
+    assert sum(beside_masks) > 32
+    (one,) = corrupted_states(denoiser, x0, WORDS, GATES["hidden"].states, rng, **how).steps
+    assert not one.is_mask.any()
+    assert entries()["BackPlay head"].gate is BACKPLAY

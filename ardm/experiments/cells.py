@@ -29,6 +29,7 @@ from ardm.method.gate import OverwriteGate
 from ardm.method.own_runs import OwnRuns
 from ardm.method.rules import choose, entries
 from ardm.method.train_denoiser import DenoiserRecipe
+from ardm.method.views import seen_by
 from ardm.worlds.corpora import checksum
 from ardm.worlds.repairs import verifies
 from ardm.worlds.world import GridWorld
@@ -55,6 +56,7 @@ TUNING, CLOSER = 10_000, 15_000
 CHALLENGERS = (
     *("own ratio hide", "repair hide"),
     *("confidence threshold", "KLASS", "WINO", "Saber", "accept and hide", "Tolerator"),
+    *("T2T argmax", "leave-one-out corrector", "BackPlay head"),
 )
 """Rules that a table plays only where its settings name them: they meet the best of the arena in the final."""
 
@@ -100,10 +102,13 @@ class Training:
     def key(self) -> str:
         return self.made.key
 
-    def parts(self, models: Models) -> Parts:
-        """The trained parts; what is missing is trained."""
+    def parts(self, models: Models, entry: Entry | None = None) -> Parts:
+        """The trained parts; what is missing is trained. With an ``entry`` the denoiser is as its rule sees it: through a view,
+        where it has one (:mod:`ardm.method.views`).
+        """
         gate = None if self.gate is None else models.gate(self.gate, self.denoiser)
-        return Parts(models.denoiser(self.denoiser), gate, models.device)
+        denoiser = models.denoiser(self.denoiser)
+        return Parts(denoiser if entry is None else seen_by(entry.rule, denoiser), gate, models.device)
 
     @property
     def keys(self) -> dict[str, str | None]:
@@ -183,7 +188,8 @@ class Cell(Played):
 
     def run(self, models: Models) -> Row:
         """Its row."""
-        entry, parts = entries()[self.rule], self.training.parts(models)
+        entry = entries()[self.rule]
+        parts = self.training.parts(models, entry)
         return play(self.task, entry, parts, dict(self.knobs), nfe=self.nfe, seed=self.texts, count=self.count)
 
 
@@ -244,8 +250,9 @@ class Search(Played):
 
     def run(self, models: Models) -> dict[str, Any]:
         """The ``best`` knobs and all that were ``tried``."""
-        tuners, closer = ([Tuner(training.parts(models), *how) for training, *how in g] for g in (self.tuners, self.closer))
-        return search(self.task, entries()[self.rule], tuners, nfe=self.nfe, closer=closer)
+        entry, groups = entries()[self.rule], (self.tuners, self.closer)
+        tuners, closer = ([Tuner(training.parts(models, entry), *how) for training, *how in group] for group in groups)
+        return search(self.task, entry, tuners, nfe=self.nfe, closer=closer)
 
 
 @dataclass(frozen=True, kw_only=True)

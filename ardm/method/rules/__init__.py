@@ -1,7 +1,8 @@
 """The rules, one file each: from one :class:`~ardm.method.types.Step`, which tokens to write and which to hide.
 
 What a rule cannot do is call the denoiser, draw a token, know the truth or remember: that is the same for all of them. A file of
-this package is all that a new rule takes: its class, and with ``ENTRIES`` the names under which it competes.
+this package is all that a new rule takes: its class, and with ``ENTRIES`` the names under which it competes. One that would put
+another word in a visible place names a view of the denoiser in its class (:mod:`ardm.method.views`).
 """
 
 from __future__ import annotations
