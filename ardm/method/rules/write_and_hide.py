@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,6 +52,11 @@ class WriteAndHide:
         check_whole("spacing", self.spacing, 0, 2**31)
         Selection("threshold", self.threshold)  # refuses what is no probability
 
+    @cached_property
+    def suspects(self) -> Selection:
+        """What has p > threshold; kept, as it reads a number from the device once."""
+        return Selection("threshold", self.threshold)
+
     def __call__(self, step: Step, chance: Chance) -> Action:
         scheduled, out = self.schedule(step, chance), self.gate(step)
         goes = self.going(out.logit_p, step, chance)
@@ -61,7 +67,7 @@ class WriteAndHide:
 
     def going(self, logit_p: Float[Tensor, "B L"], step: Step, chance: Chance) -> Bool[Tensor, "B L"]:
         """The tokens and proposals that go: the suspects, less those that the breaking of ties lets be."""
-        goes, rank = Selection("threshold", self.threshold)(logit_p, ~step.is_fixed, step, chance), -logit_p
+        goes, rank = self.suspects(logit_p, ~step.is_fixed, step, chance), -logit_p
         if self.lot:
             rank = -logsigmoid(logit_p) - chance.gumbel(logit_p.shape[1])
             changes = (logit_p.sigmoid() * goes).sum(-1).round().clamp(min=1)
