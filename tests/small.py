@@ -5,12 +5,10 @@ from functools import cache
 import torch
 
 from ardm.base.streams import Chance
+from ardm.experiments.store import untrained_gate
 from ardm.method.denoiser import Shape, Transformer
-from ardm.method.own_runs import OwnRuns
 from ardm.method.rules import entries
 from ardm.method.sampling import observe
-from ardm.method.train_gate import new_gate
-from ardm.method.train_on_own_runs import new_reading_gate
 
 V, L, B, D = 37, 9, 4, 16
 
@@ -34,7 +32,7 @@ def gate_of(recipe, denoiser, seed=0):
     if recipe is None:
         return None
     vocab_size = denoiser.shape.vocab_size
-    gate = new_reading_gate(recipe, D, vocab_size) if isinstance(recipe, OwnRuns) else new_gate(recipe, D)
+    gate = untrained_gate(recipe, D, vocab_size)
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in gate.head.parameters():

@@ -15,7 +15,7 @@ from ardm.base.streams import Chance
 from ardm.experiments.play import Parts, play
 from ardm.experiments.scores import LawFidelity, Repair, Validity
 from ardm.experiments.starts import Infill, OwnErrors, PlantedErrors
-from ardm.experiments.store import Store
+from ardm.experiments.store import Store, untrained_gate
 from ardm.experiments.task import Task
 from ardm.method.denoiser import Transformer
 from ardm.method.draw import Draw
@@ -29,8 +29,7 @@ from ardm.method.sampling import blank, noise, observe, refine
 from ardm.method.schedule import ORDERS
 from ardm.method.states import held_out_states
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
-from ardm.method.train_gate import new_gate, train_gate
-from ardm.method.train_on_own_runs import new_reading_gate
+from ardm.method.train_gate import train_gate
 from ardm.worlds.corpora import TextCorpus, open_corpus
 from ardm.worlds.judge import TextScorer
 from ardm.worlds.laws import Oracle, markov
@@ -188,9 +187,8 @@ TASKS = {
 
 def untrained(recipe):
     """A gate of the recipe as it is before its training."""
-    if isinstance(recipe, OwnRuns):
-        return new_reading_gate(recipe, SMALL.width, open_corpus("agreement", 9).vocab_size)
-    return new_gate(small_gate(recipe), SMALL.width)
+    small = recipe if isinstance(recipe, OwnRuns) else small_gate(recipe)
+    return untrained_gate(small, SMALL.width, open_corpus("agreement", 9).vocab_size)
 
 
 @cache

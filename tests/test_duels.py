@@ -109,6 +109,7 @@ def test_families_are_told_by_what_a_rule_is_given():
         "PRISM head": "self-taught",
         "own ratio hide": "self-taught",
         "repair hide": "verifier-taught",
+        "unified gate": "verifier-taught",
         "oracle hide": "bound",
     }
     assert {name: family(known[name]) for name in by_name} == by_name

@@ -23,7 +23,9 @@ from ardm.method.slow_teacher import SlowTeacher
 from ardm.method.train_denoiser import DenoiserRecipe, _DenoiserTraining, train_denoiser
 from ardm.method.train_gate import _GateTraining, train_gate
 from ardm.method.train_on_own_runs import _OwnRunsTraining, train_on_own_runs
+from ardm.method.train_unified import _UnifiedTraining, train_unified
 from ardm.method.training import Run
+from ardm.method.unified import Unified
 from ardm.worlds.corpora import open_corpus
 
 CPU = torch.device("cpu")
@@ -42,6 +44,7 @@ RECIPES = {
     ),
     "gate on own runs": OWN,
     "gate of the slow teacher": replace(OWN, label=SLOW, calls=2),
+    "unified gate": Unified(blocks=1, width=8, steps=STEPS, batch=BATCH, calls=4),
 }
 
 
@@ -91,6 +94,11 @@ def denoiser():
     return train_denoiser(recipe, open_corpus("agreement", 9), device=CPU, progress=False)[0]
 
 
+def differs(x, truth):
+    """A teacher that calls wrong what is not the true token."""
+    return (x != truth).float()
+
+
 def trained(name, run=None, corpus=None):
     """The weights by name and the losses of a training."""
     recipe, run = RECIPES[name], run or Run()
@@ -98,6 +106,9 @@ def trained(name, run=None, corpus=None):
     if isinstance(recipe, DenoiserRecipe):
         model, losses = train_denoiser(recipe, corpus, **how)
         return model.state_dict(), losses
+    if isinstance(recipe, Unified):
+        gate, losses = train_unified(denoiser(), corpus, recipe, repaired=differs, **how)
+        return gate.state_dict(), losses
     if isinstance(recipe, OwnRuns):
         teacher = SlowTeacher(denoiser(), corpus.vocab_size, runs=2, calls=4) if recipe.label == SLOW else None
         gate, losses = train_on_own_runs(denoiser(), corpus, recipe, repaired=teacher, **how)
@@ -121,7 +132,8 @@ def training_of(name):
     if isinstance(recipe, DenoiserRecipe):
         return _DenoiserTraining(recipe, corpus, CPU)
     if isinstance(recipe, OwnRuns):
-        return _OwnRunsTraining(denoiser(), corpus, recipe, lambda x, truth: (x != truth).float(), CPU)
+        own = _UnifiedTraining if isinstance(recipe, Unified) else _OwnRunsTraining
+        return own(denoiser(), corpus, recipe, differs, CPU)
     return _GateTraining(denoiser(), corpus, recipe, None, CPU)
 
 

@@ -31,12 +31,14 @@ from ardm.method.slow_teacher import SlowTeacher
 from ardm.method.train_denoiser import DenoiserRecipe, train_denoiser, validation_loss
 from ardm.method.train_gate import new_gate, train_gate
 from ardm.method.train_on_own_runs import Repaired, new_reading_gate, train_on_own_runs
+from ardm.method.train_unified import new_unified_gate, train_unified
 from ardm.method.training import Run
+from ardm.method.unified import Unified
 from ardm.worlds.corpora import checksum, open_corpus
 from ardm.worlds.repairs import minimal_repair
 from ardm.worlds.world import world_of
 
-__all__ = ["Made", "Store", "denoiser_made", "facts_of", "gate_made", "read_denoiser", "read_gate"]
+__all__ = ["Made", "Store", "denoiser_made", "facts_of", "gate_made", "read_denoiser", "read_gate", "untrained_gate"]
 
 
 TRAINING = ".training"
@@ -75,12 +77,18 @@ TEACHERS = {REPAIR: ("ardm.worlds.repairs",), RATIO: (), SLOW: ("ardm.method.slo
 """The modules of who teaches a gate on its own runs, by label."""
 
 
+def _trainer(recipe: GateOf) -> str:
+    """The module that trains the gate of a recipe."""
+    if isinstance(recipe, Unified):
+        return "ardm.method.train_unified"
+    return "ardm.method.train_on_own_runs" if isinstance(recipe, OwnRuns) else "ardm.method.train_gate"
+
+
 @cache
 def gate_made(recipe: GateOf, of: DenoiserRecipe) -> Made:
     """What decides the gate of a recipe for the denoiser of another, made here and now."""
-    own = isinstance(recipe, OwnRuns)
-    modules = ("ardm.method.train_on_own_runs", *TEACHERS[recipe.label]) if own else ("ardm.method.train_gate",)
-    code = fingerprint.code(*modules, "ardm.worlds.corpora")
+    teachers = TEACHERS[recipe.label] if isinstance(recipe, OwnRuns) else ()
+    code = fingerprint.code(_trainer(recipe), *teachers, "ardm.worlds.corpora")
     return Made("gate", _plain(recipe), denoiser_made(of).key, code, checksum(of.corpus), fingerprint.versions())
 
 
@@ -144,7 +152,8 @@ class Store:
         run = self._run(path, made)
         how = {"device": self.device, "progress": self.progress, "run": run}
         if isinstance(recipe, OwnRuns):
-            gate, losses = train_on_own_runs(denoiser, corpus, recipe, repaired=_teacher(recipe, denoiser, of), **how)
+            train = train_unified if isinstance(recipe, Unified) else train_on_own_runs
+            gate, losses = train(denoiser, corpus, recipe, repaired=_teacher(recipe, denoiser, of), **how)
         else:
             trained = train_gate(denoiser, corpus, recipe, **how)
             gate, losses = trained.gate, trained.losses
@@ -221,9 +230,13 @@ def read_denoiser(recipe: DenoiserRecipe, path: Path, device: torch.device) -> T
 def read_gate(recipe: GateOf, path: Path, device: torch.device) -> OverwriteGate:
     """The gate in the file, in eval mode; ``InputError`` when it is not of the recipe."""
     facts, weights = _read("gate", recipe, path)
-    if isinstance(recipe, OwnRuns):
-        gate = new_reading_gate(recipe, facts["hidden"], facts["vocab_size"])
-    else:
-        gate = new_gate(recipe, facts["hidden"])
+    gate = untrained_gate(recipe, facts["hidden"], facts["vocab_size"])
     gate.load_state_dict(weights)
     return gate.to(device).eval()
+
+
+def untrained_gate(recipe: GateOf, hidden: int, vocab_size: int) -> OverwriteGate:
+    """The gate of a recipe before its training, for a denoiser of so many words whose hidden states have ``hidden`` numbers."""
+    if isinstance(recipe, Unified):
+        return new_unified_gate(recipe, hidden, vocab_size)
+    return new_reading_gate(recipe, hidden, vocab_size) if isinstance(recipe, OwnRuns) else new_gate(recipe, hidden)
