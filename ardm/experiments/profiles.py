@@ -53,6 +53,7 @@ PROFILES = {
         rules=ON_GRIDS,
         count=320,
         texts_from=40_000,
+        tuned_up_to=64,
     ),
     "scale-gpu": Settings(
         tasks=tuple(task.name for task in LARGE),
