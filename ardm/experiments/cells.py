@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,6 +62,12 @@ CHALLENGERS = (
 
 REAL = "the law itself"
 """The row of what a perfect sampler scores."""
+
+
+@cache
+def _rules() -> Mapping[str, Entry]:
+    """The rules by name, read once: a large arena asks for them thousands of times."""
+    return entries()
 
 
 @runtime_checkable
@@ -180,7 +186,7 @@ class Cell(Played):
     @cached_property
     def made(self) -> dict[str, Any]:
         run = {"knobs": dict(self.knobs), "nfe": self.nfe, "texts": self.texts, "count": self.count}
-        return {**_made(self.task, entries()[self.rule]), **self.training.keys, **run}
+        return {**_made(self.task, _rules()[self.rule]), **self.training.keys, **run}
 
     @property
     def needs(self) -> list[Training]:
@@ -188,7 +194,7 @@ class Cell(Played):
 
     def run(self, models: Models) -> Row:
         """Its row."""
-        entry = entries()[self.rule]
+        entry = _rules()[self.rule]
         parts = self.training.parts(models, entry)
         return play(self.task, entry, parts, dict(self.knobs), nfe=self.nfe, seed=self.texts, count=self.count)
 
@@ -239,7 +245,7 @@ class Search(Played):
 
     @cached_property
     def made(self) -> dict[str, Any]:
-        entry = entries()[self.rule]
+        entry = _rules()[self.rule]
         groups = {"tuners": self.tuners, "closer": self.closer}
         named = {name: [[training.keys, *how] for training, *how in group] for name, group in groups.items()}
         return {**_made(self.task, entry), "stages": entry.stages, "nfe": self.nfe, **named}
@@ -250,7 +256,7 @@ class Search(Played):
 
     def run(self, models: Models) -> dict[str, Any]:
         """The ``best`` knobs and all that were ``tried``."""
-        entry, groups = entries()[self.rule], (self.tuners, self.closer)
+        entry, groups = _rules()[self.rule], (self.tuners, self.closer)
         tuners, closer = ([Tuner(training.parts(models, entry), *how) for training, *how in group] for group in groups)
         return search(self.task, entry, tuners, nfe=self.nfe, closer=closer)
 
@@ -336,7 +342,7 @@ class Settings:
 
         With ``tune_all`` the denoisers share the texts of a setting among themselves, and each has its own.
         """
-        tuned = entries()[entry.like or entry.name]
+        tuned = _rules()[entry.like or entry.name]
         if not self.tuning or not tuned.stages:
             return None
         seeds = range(self.seeds if self.tune_all and not task.one_denoiser else 1)
@@ -372,7 +378,7 @@ class Settings:
         found: list[Cell | Reference] = []
         for task, entry, nfe in self.matches():
             wanted = self.search(task, entry, nfe)
-            knobs = best[wanted] if wanted in best else entries()[entry.like or entry.name].knobs[0]
+            knobs = best[wanted] if wanted in best else _rules()[entry.like or entry.name].knobs[0]
             found += [self.cell(task, entry, nfe=nfe, seed=seed, knobs=knobs) for seed in range(self.seeds)]
         for task in dict.fromkeys(task for task, *_ in self.matches()):
             if task.from_nothing:
