@@ -21,6 +21,7 @@ TABLES = {
     "arena": "The arena: all rules, tuned",
     "final": "The test on new texts",
     "scale": "Lengths and sizes",
+    "grids": "Full Sudoku",
     "ablations": "Ablations of the recommended gate",
 }
 

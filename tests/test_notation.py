@@ -34,7 +34,7 @@ notebooks/10_training_the_denoiser notebooks/11_training_the_gate notebooks/12_e
 notebooks/15_quality_vs_budget
 notebooks/16_where_edits_fall notebooks/17_compute notebooks/18_sudoku notebooks/19_text notebooks/20_negative_results
 notebooks/21_ablations notebooks/22_the_gate_that_wins notebooks/23_does_it_scale notebooks/24_taught_by_repair
-notebooks/25_a_real_model notebooks/26_deciding_fast
+notebooks/25_a_real_model notebooks/26_deciding_fast notebooks/27_full_sudoku
 """,
 )
 

@@ -90,6 +90,8 @@ COLUMNS = {
     ),
     "held": Column("number", "of the heavy atoms of a valid product, the share that the reactants have too", "share", SHARE),
     "exact": Column("number", "texts that are the one behind the start, token by token", "share", SHARE),
+    "mistakes": Column("number", "of all cells, the share that differ from the grid behind the start", "share", SHARE),
+    "conflicts": Column("number", "cells whose digit stands again in their row, column or box", "cells a grid, mean", COUNT),
     "damaged": Column("number", "of the tokens right at the start, the share wrong at the end", "share", SHARE),
     "judge_bits": Column("number", "what a character costs under an n-gram judge of held-out text", "bits a character", COUNT),
     "entropy": Column("number", "entropy of single characters", "nats", COUNT),
@@ -110,6 +112,7 @@ TABLES = {
         "the rules that were best, and those that came later, on four tasks; rows as in `arena`",
     ),
     "scale": ("The ladder", "the gate and its best rivals at three lengths and with three models; rows as in `arena`"),
+    "grids": ("Full Sudoku", "rules on Sudoku of side 9, with a denoiser trained long; rows as in `arena`"),
     "ablations": (
         "The ablations",
         "a row is a variant of the recommended gate with so many calls and the models of one training",
