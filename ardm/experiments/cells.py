@@ -54,9 +54,9 @@ TUNING, CLOSER = 10_000, 15_000
 """Added to a training seed: the seeds of the texts that knobs are chosen on, and of those on which the best are tried again."""
 
 CHALLENGERS = (
-    *("own ratio hide", "repair hide", "unified gate"),
+    *("own ratio hide", "slow hide", "repair hide", "unified gate"),
     *("confidence threshold", "KLASS", "WINO", "Saber", "accept and hide", "Tolerator"),
-    *("T2T argmax", "leave-one-out corrector", "BackPlay head"),
+    *("WINO leave-one-out", "context probe", "T2T argmax", "leave-one-out corrector", "BackPlay head"),
 )
 """Rules that a table plays only where its settings name them: they meet the best of the arena in the final."""
 
