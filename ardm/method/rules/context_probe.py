@@ -52,7 +52,7 @@ ENTRIES = (
         source="after arXiv:2602.04096",
         group="field",
         rule=ContextProbe,
-        knobs=grid(probes=(1, 2, 4), fall=(0.5, 0.1, 2.0), most=(4, 16)),
+        knobs=grid(probes=(1, 2, 4), fall=(0.5, 0.1, 2.0)),
         scheduled=True,
         long=True,
     ),
