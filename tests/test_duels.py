@@ -107,7 +107,6 @@ def test_families_are_told_by_what_a_rule_is_given():
         "document's gate": "self-taught",
         "attentive hide ratio": "self-taught",
         "PRISM head": "self-taught",
-        "slow hide": "self-taught",
         "own ratio hide": "self-taught",
         "repair hide": "verifier-taught",
         "unified gate": "verifier-taught",

@@ -54,7 +54,7 @@ TUNING, CLOSER = 10_000, 15_000
 """Added to a training seed: the seeds of the texts that knobs are chosen on, and of those on which the best are tried again."""
 
 CHALLENGERS = (
-    *("own ratio hide", "slow hide", "repair hide", "unified gate"),
+    *("own ratio hide", "repair hide", "unified gate"),
     *("confidence threshold", "KLASS", "WINO", "Saber", "accept and hide", "Tolerator"),
     *("WINO leave-one-out", "context probe", "T2T argmax", "leave-one-out corrector", "BackPlay head"),
 )
