@@ -281,6 +281,16 @@ def test_a_small_arena_whole(played):
     ]
 
 
+def test_one_worker_makes_the_tables_that_two_make(played, tmp_path):
+    settings, folder, _ = played
+    arena(settings, tmp_path, jobs=1, say=lambda _: None)
+    for name in ("arena.csv", "tuning.csv"):
+        by_one, by_two = (
+            [{k: v for k, v in row.items() if k != "seconds"} for row in rows(at, name)] for at in (tmp_path, folder)
+        )
+        assert by_one == by_two and len(by_one) > 20
+
+
 def test_a_cell_is_what_a_run_by_hand_gives(played):
     """Parity by counting ones, the sampler called directly: nothing of cells, tasks or scores is used."""
     settings, folder, _ = played

@@ -8,15 +8,19 @@ import torch
 from ardm.base.errors import InputError
 from ardm.base.resources import MODELS
 from ardm.experiments import published
+from ardm.experiments.profiles import PROFILES
 from ardm.experiments.published import PUBLISHED, REPAIRING, load_denoiser, load_gate, publish
 from ardm.experiments.store import denoiser_made, facts_of, gate_made
+from ardm.experiments.tasks import TASKS
 from ardm.method.gate_recipe import RECOMMENDED, GateRecipe, Head
 from ardm.method.own_runs import OwnRuns
+from ardm.method.rules import entries
 from ardm.method.train_denoiser import DenoiserRecipe, validation_loss
 from ardm.worlds.corpora import open_corpus
 from ardm.worlds.registry import locate, names
 
 CPU = torch.device("cpu")
+AGAIN = ("learned hide ratio", "attentive hide ratio", "repair hide")
 SMALL = DenoiserRecipe(length=9, width=16, depth=1, heads=2, steps=2, batch=4)
 
 
@@ -37,6 +41,14 @@ ALL = [name + kind for name in PUBLISHED for kind in ("", "-gate")] + [f"{name}-
 
 def test_published_are_these_and_no_others():
     assert {path.stem for path in MODELS.glob("*.safetensors")} == set(ALL)
+
+
+def test_the_models_of_the_arena_that_chapters_play_again_are_those_of_today():
+    """Named by their keys. Of another key, a chapter would train them anew: copy them from runs/models after an arena."""
+    of = {name: PROFILES["final"].training(TASKS["sudoku"], entries()[name], 0) for name in AGAIN}
+    keys = {training.key for training in of.values()} | {denoiser_made(of[AGAIN[0]].denoiser).key}
+    assert {facts_of(path)["key"] for path in (MODELS / "arena").glob("*.safetensors")} == keys
+    assert {path.stem for path in (MODELS / "arena").glob("*.safetensors")} == keys
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -16,6 +16,7 @@ from ardm.method.rules import (
     DDPD,
     AcceptAndHide,
     ConfidenceThreshold,
+    ContextProbe,
     EntropyBounded,
     InformedCorrector,
     MaskPredict,
@@ -31,11 +32,14 @@ from ardm.method.rules import (
     Tolerator,
     UniformRefinement,
     WideInNarrowOut,
+    WideInNarrowOutUnseen,
     entries,
 )
 from ardm.method.rules.backplay import BACKPLAY
+from ardm.method.sampling import observe
 from ardm.method.schedule import Schedule
 from ardm.method.states import corrupted_states, rollout_states
+from ardm.method.types import Prediction
 
 GATE = OverwriteGate(LinearHead()).eval()
 
@@ -417,3 +421,44 @@ def test_backplay_learns_of_its_own_early_draws_among_masks_and_prism_of_finishe
     (one,) = corrupted_states(denoiser, x0, WORDS, GATES["hidden"].states, rng, **how).steps
     assert not one.is_mask.any()
     assert entries()["BackPlay head"].gate is BACKPLAY
+
+
+def test_a_context_probe_hides_by_lot_and_then_what_had_leaned_on_it():
+    """log q of the placed word falls by log(.97 / .5) = .66 at place 1 and log(.97 / .4) = .89 at place 2; place 3 gains."""
+    x, was, now = [0, 0, 0, 0, V], [SURE, SURE, SURE, TIE, TIE], [SURE, TIE, DOUBT, SURE, TIE]
+    schedule = Schedule(written_by=1.0)
+    s = seen(x, now, 2, 8, before=was)
+    for fall, most, brittle in ((0.5, 4, [1, 2]), (0.7, 4, [2]), (0.9, 4, []), (0.5, 1, [2])):
+        hidden = places(ContextProbe(1, fall, most, schedule=schedule)(s, rng()).remask)
+        assert set(brittle) < set(hidden) and len(hidden) == len(brittle) + 1, (fall, most)  # and one probe, of the others
+        assert max(hidden) < 4
+    first = seen(x, now, 1, 8)  # nothing has been said before: probes alone
+    assert len(places(ContextProbe(2, schedule=schedule)(first, rng()).remask)) == 2
+    fixed = replace(s, is_fixed=torch.tensor([[False, True, True, True, False]]))
+    assert places(ContextProbe(4, schedule=schedule)(fixed, rng()).remask) == [0]
+    probed = torch.cat([ContextProbe(1, schedule=schedule)(first, rng(seed=seed)).remask for seed in range(400)])
+    assert ((probed[:, :4].double().mean(0) - 0.25).abs() < 0.09).all()  # 4 standard errors of 400 draws
+    with pytest.raises(InputError, match="fall=0"):
+        ContextProbe(fall=0)
+    with pytest.raises(InputError, match="probes"):
+        ContextProbe(0)
+
+
+def test_wino_leave_one_out_hides_what_only_the_token_itself_speaks_for():
+    """Four words, one visible token in ten wrong: a word is 27 times as likely under itself. .9 for itself leaves .9 / 27 against
+    .1 for the others together, that is .25; .99 leaves .79.
+    """
+    q = torch.tensor([[[0.9, 0.1, 0, 0], [0.99, 0.01, 0, 0], [0.7, 0.3, 0, 0], [0.7, 0.3, 0, 0]]], dtype=torch.float64)
+
+    def denoiser(x, time):
+        return Prediction(q.log().clamp(min=-1e4), q[..., :0])
+
+    rule = WideInNarrowOutUnseen(write_above=0.6, hide_below=0.5)
+    x, uniform = torch.tensor([[0, 0, V, V]]), torch.full((1, 4), 0.5, dtype=torch.float64)
+    given = {"t": 1, "T": 4, "uniform": uniform}
+    unseen, itself = (observe(one, x, **given) for one in (rule.view(denoiser), denoiser))
+    assert torch.allclose(unseen.now.log_prob(x.clamp(max=3)).exp()[0, :2], torch.tensor([0.25, 0.7857]).double(), atol=1e-4)
+    assert places(rule(unseen, rng()).write) == places(rule(itself, rng()).write) == [2, 3]  # masks keep their q
+    assert places(rule(unseen, rng()).remask) == [0]
+    assert places(rule(itself, rng()).remask) == []
+    assert entries()["WINO leave-one-out"].rule is WideInNarrowOutUnseen

@@ -133,7 +133,7 @@ def test_the_store_makes_the_teacher_from_the_denoiser_and_its_code_is_in_the_ke
     monkeypatch.setattr(SlowTeacher, "__call__", lambda self, x, truth: asked.append(self) or real(self, x, truth))
     store = Store(tmp_path, CPU)
     store.gate(recipe, of)
-    assert len(asked) == 2 and (asked[0].runs, asked[0].calls) == (6, 16)
+    assert len(asked) == 2 and (asked[0].runs, asked[0].calls) == (6, 8)
     monkeypatch.setattr("ardm.base.fingerprint.code", lambda *modules: str(modules))
     gate_made.cache_clear()
     codes = {label: gate_made(replace(recipe, label=label), of).code for label in (SLOW, REPAIR, RATIO)}

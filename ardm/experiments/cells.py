@@ -56,7 +56,7 @@ TUNING, CLOSER = 10_000, 15_000
 CHALLENGERS = (
     *("own ratio hide", "repair hide", "unified gate"),
     *("confidence threshold", "KLASS", "WINO", "Saber", "accept and hide", "Tolerator"),
-    *("T2T argmax", "leave-one-out corrector", "BackPlay head"),
+    *("WINO leave-one-out", "context probe", "T2T argmax", "leave-one-out corrector", "BackPlay head"),
 )
 """Rules that a table plays only where its settings name them: they meet the best of the arena in the final."""
 

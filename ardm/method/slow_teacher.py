@@ -56,7 +56,7 @@ class SlowTeacher:
     denoiser: Denoiser
     vocab_size: int
     runs: int = 6
-    calls: int = 16
+    calls: int = 8
     rule: CarefulRepair = CarefulRepair(schedule=Schedule("surest"))
 
     def __post_init__(self) -> None:
