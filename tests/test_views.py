@@ -31,7 +31,7 @@ from ardm.worlds.laws import Oracle, markov
 
 VIEWS = {"first choice": FirstChoice, "leave one out": LeaveOneOut}
 every_view = pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
-VIEWED = {"T2T argmax": FirstChoice, "leave-one-out corrector": LeaveOneOut}
+VIEWED = {"T2T argmax": FirstChoice, "leave-one-out corrector": LeaveOneOut, "WINO leave-one-out": LeaveOneOut}
 
 
 @pytest.fixture
