@@ -269,6 +269,8 @@ def models(tmp_path_factory):
 
 
 TINY = Settings(seeds=1, count=24, tuning=6, denoiser_steps=20)
+HARDLY = {"WINO leave-one-out": {"write_above": 0.6, "hide_below": 1e-3}}
+"""Knobs at which a denoiser of 20 steps, near to 1 word in 47, hides a token in the one q and not in the other."""
 
 
 @pytest.mark.parametrize("name", VIEWED)
@@ -276,13 +278,13 @@ TINY = Settings(seeds=1, count=24, tuning=6, denoiser_steps=20)
 def test_a_cell_is_played_through_the_view_from_the_start_of_all_others(models, name, of):
     """``agreement-own`` starts from texts that the denoiser filled: the view is asked about masks, and says the same."""
     task, entry = TASKS[of], entries()[name]
-    cell = TINY.cell(task, entry, nfe=4, seed=0, knobs=entry.knobs[1])
+    knobs = HARDLY.get(name, entry.knobs[1])
+    cell = TINY.cell(task, entry, nfe=4, seed=0, knobs=knobs)
     plain = cell.training.parts(models)
     assert plain.denoiser is models.denoiser(cell.training.denoiser)
     seen = replace(plain, denoiser=VIEWED[name](plain.denoiser))
     through, without = (
-        {**play(task, entry, parts, entry.knobs[1], nfe=4, seed=cell.texts, count=cell.count), "seconds": 0}
-        for parts in (seen, plain)
+        {**play(task, entry, parts, knobs, nfe=4, seed=cell.texts, count=cell.count), "seconds": 0} for parts in (seen, plain)
     )
     row = {**cell.run(models), "seconds": 0}
     assert row == through != without
