@@ -287,7 +287,8 @@ def test_a_cell_is_played_through_the_view_from_the_start_of_all_others(models, 
         {**play(task, entry, parts, knobs, nfe=4, seed=cell.texts, count=cell.count), "seconds": 0} for parts in (seen, plain)
     )
     row = {**cell.run(models), "seconds": 0}
-    assert row == through != without
+    moves = name not in HARDLY or of == "agreement"  # WINO hides fewer than it writes: of a full text nothing
+    assert row == through and (through != without) == moves
     assert (row["start"], row["calls"]) == (without["start"], 4)
 
 
