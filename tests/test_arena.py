@@ -57,6 +57,10 @@ def rows(folder, name="arena.csv"):
         return list(csv.DictReader(file))
 
 
+def rows_but_seconds(folder, name="arena.csv"):
+    return [{column: value for column, value in row.items() if column != "seconds"} for row in rows(folder, name)]
+
+
 def order(said):
     """What was done, as it ended."""
     return [line.partition("] ")[2].split("  ")[0] for line in said]
@@ -285,9 +289,7 @@ def test_one_worker_makes_the_tables_that_two_make(played, tmp_path):
     settings, folder, _ = played
     arena(settings, tmp_path, jobs=1, say=lambda _: None)
     for name in ("arena.csv", "tuning.csv"):
-        by_one, by_two = (
-            [{k: v for k, v in row.items() if k != "seconds"} for row in rows(at, name)] for at in (tmp_path, folder)
-        )
+        by_one, by_two = (rows_but_seconds(at, name) for at in (tmp_path, folder))
         assert by_one == by_two and len(by_one) > 20
 
 
@@ -335,7 +337,7 @@ def test_a_table_says_of_which_code_and_machines_its_cells_are_and_what_all_of_i
 def test_an_interrupted_arena_goes_on_where_it_stopped(played):
     """One cell is removed: only that one is played again, and the table is the same but for its seconds."""
     settings, folder, _ = played
-    before, cells = rows(folder), sorted((folder / "cells").rglob("*.json"))
+    before, cells = rows_but_seconds(folder), sorted((folder / "cells").rglob("*.json"))
     lost = next(c for c in cells if json.loads(c.read_text())["made"]["rule"] == "one-way")
     times = {c: c.stat().st_mtime_ns for c in cells if c != lost}
     lost.unlink()
@@ -343,8 +345,7 @@ def test_an_interrupted_arena_goes_on_where_it_stopped(played):
     arena(settings, folder, jobs=1, say=said.append)
     assert len(said) == 1 and said[0].startswith("[1/1] play: parity, training ")
     assert {c: c.stat().st_mtime_ns for c in times} == times
-    strip = [[{k: v for k, v in r.items() if k != "seconds"} for r in table] for table in (rows(folder), before)]
-    assert strip[0] == strip[1]
+    assert rows_but_seconds(folder) == before
 
 
 def test_a_table_knows_when_it_is_stale(played, tmp_path):
